@@ -1,0 +1,45 @@
+# Two commands set everything up: `make demo` and `make test`. Both use one virtual environment.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   := build/demo
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types unit bench format clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed ## set up, compile a sample model, run it on a photo, print the profile
+	$(MAKE) --no-print-directory -C samples BIN=$(abspath $(BIN)) OUT=$(abspath $(DEMO)) demo
+
+test: lint types unit ## the whole test suite, with lint and types
+
+lint: $(VENV)/installed ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(VENV)/installed ## pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+bench: $(VENV)/installed ## accuracy, speed and memory against PyTorch; every bar of the documentation
+	$(BIN)/python -m samples.bench
+
+format: $(VENV)/installed ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the build made, keep the environment
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
