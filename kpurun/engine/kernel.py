@@ -1,0 +1,67 @@
+"""What the fast engine's kernels are made from, and what preparing one gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from formats.program import EpilogueStage, KPUOp
+
+# Operands in, results out. Operands are the op's own; a kernel that takes over stages which have
+# operands gets those too, after its own.
+Kernel = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One op of a program where a kernel is to be prepared: all that is known before any input.
+
+    attributes: complete; shapes: of the op's own operands; constants: index of one -> value.
+    """
+
+    op: KPUOp
+    attributes: Mapping[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    constants: Mapping[int, Tensor]
+
+    @property
+    def next_stage(self) -> EpilogueStage | None:
+        """The first stage of the epilogue, which a kernel may take over."""
+        return self.op.epilogue[0] if self.op.epilogue else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A kernel ready to run.
+
+    absorbed: constant operands that the kernel holds itself and does not read again.
+    stages_done: how many of the epilogue's stages it applies itself.
+    owns_results: its results are new memory, so that what follows may overwrite them.
+    drops_nan: a NaN operand may leave no trace in the result (oneDNN's fused relu and clip).
+    """
+
+    kernel: Kernel
+    absorbed: frozenset[int] = frozenset()
+    stages_done: int = 0
+    owns_results: bool = True
+    drops_nan: bool = False
+
+
+Prepare = Callable[[Site], Prepared]
+
+
+def one(function: Callable[..., Tensor], owns_results: bool = True) -> Prepared:
+    """A kernel of one operand and one result."""
+    return Prepared(lambda operands: (function(operands[0]),), owns_results=owns_results)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """The elements of a 4-D tensor lie in NHWC order and in no other."""
+    return (
+        x.dim() == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and not x.is_contiguous()
+    )

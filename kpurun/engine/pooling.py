@@ -1,0 +1,117 @@
+"""Pooling for the fast engine: torch's kernels, padded beforehand where torch's rule is narrower.
+
+torch pads both ends alike and by at most half the window, and has its own idea of partial windows;
+a padded map without either gives the record's meaning for every attribute.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kpurun.engine.kernel import Prepared, Site
+from kpurun.ops.window import Window, window_of
+
+MAX_POOLS: dict[int, Callable[..., Tensor]] = {
+    1: functional.max_pool1d,
+    2: functional.max_pool2d,
+    3: functional.max_pool3d,
+}
+
+
+def prepare_max_pool(site: Site) -> Prepared:
+    """Padding is -inf, NaN wins: as the record says, and torch does."""
+    window = _window(site)
+    sizes, outputs = site.shapes[0][2:], site.output_shapes[0][2:]
+    pool = MAX_POOLS[window.rank]
+    margins = [] if _torch_pads_alike(window, sizes, outputs) else _margins(window, sizes, outputs)
+    padding = (0,) * window.rank if margins else window.begins
+
+    def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
+        x = functional.pad(operands[0], margins, value=-torch.inf) if margins else operands[0]
+        return (pool(x, window.kernel, window.strides, padding, window.dilations),)
+
+    return Prepared(kernel)
+
+
+def prepare_average_pool(site: Site) -> Prepared:
+    """Sums of the padded map over the counts of each window, which are known now."""
+    window = _window(site)
+    sizes, outputs = site.shapes[0][2:], site.output_shapes[0][2:]
+    margins = _margins(window, sizes, outputs)
+    sums = _window_sums(window)
+    counts = sums(_counted(window, site, sizes, margins))
+
+    def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
+        x = functional.pad(operands[0], margins) if any(margins) else operands[0]
+        return (sums(x).div_(counts),)
+
+    return Prepared(kernel)
+
+
+def prepare_global_average_pool(site: Site) -> Prepared:
+    """Sums in float64, as the record's."""
+    axes = list(range(2, len(site.shapes[0])))
+    return Prepared(
+        lambda operands: (
+            operands[0].mean(axes, keepdim=True, dtype=torch.float64).to(torch.float32),
+        )
+    )
+
+
+def _window(site: Site) -> Window:
+    return window_of(site.op.op_type, site.attributes, tuple(site.attributes["kernel_shape"]))
+
+
+def _torch_pads_alike(window: Window, sizes: Sequence[int], outputs: Sequence[int]) -> bool:
+    is_small = all(
+        2 * begin <= size for begin, size in zip(window.begins, window.kernel, strict=True)
+    )
+    return (
+        window.begins == window.ends and is_small and list(outputs) == _whole_windows(window, sizes)
+    )
+
+
+def _whole_windows(window: Window, sizes: Sequence[int]) -> list[int]:
+    """Number of windows that lie within the padded map, per axis."""
+    return [
+        (size + begin + end - extent) // stride + 1
+        for size, begin, end, extent, stride in zip(
+            sizes, window.begins, window.ends, window.extents, window.strides, strict=True
+        )
+    ]
+
+
+def _margins(window: Window, sizes: Sequence[int], outputs: Sequence[int]) -> list[int]:
+    """What to pad, last axis first as `pad` takes it, so that exactly `outputs` windows fit."""
+    margins: list[int] = []
+    for size, begin, count, stride, extent in zip(
+        sizes, window.begins, outputs, window.strides, window.extents, strict=True
+    ):
+        reach = (count - 1) * stride + extent
+        margins = [begin, max(0, reach - begin - size), *margins]
+    return margins
+
+
+def _counted(window: Window, site: Site, sizes: Sequence[int], margins: list[int]) -> Tensor:
+    """The map with margins, 1 where an element counts: padding if the attribute says so, but never
+    what ceil_mode adds beyond it."""
+    ones = torch.ones(1, 1, *sizes)
+    if not site.attributes["count_include_pad"]:
+        return functional.pad(ones, margins)
+    padding = [end for both in zip(window.begins, window.ends, strict=True) for end in both[::-1]]
+    beyond = [margin - pad for margin, pad in zip(margins, padding[::-1], strict=True)]
+    return functional.pad(functional.pad(ones, padding[::-1], value=1.0), beyond)
+
+
+def _window_sums(window: Window) -> Callable[[Tensor], Tensor]:
+    """Sum of every window: an average whose divisor is 1. torch has none in one dimension."""
+    kernel, strides = window.kernel, window.strides
+    if window.rank == 3:
+        return lambda x: functional.avg_pool3d(x, kernel, strides, divisor_override=1)
+    if window.rank == 2:
+        return lambda x: functional.avg_pool2d(x, kernel, strides, divisor_override=1)
+    return lambda x: functional.avg_pool2d(
+        x.unsqueeze(2), (1, *kernel), (1, *strides), divisor_override=1
+    ).squeeze(2)

@@ -1,0 +1,160 @@
+"""The runtime: loads one program after another and executes it, as the host's interface asks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from formats.errors import ConfigurationError, InputError, KPUError, UsageError
+from formats.profile import KPUExecutionResult, KPUPerformanceMetrics, SimulationMode
+from formats.program import KPUOp, KPUProgram, KPUTensor
+from formats.verify import verify
+from kpurun.compatibility import own_config, plain_value, require_compatible
+from kpurun.engine.storage import EngineResult, require_executable
+from kpurun.feed import checked_inputs, host_dtype, host_outputs
+from kpurun.ops.types import OpError
+from kpurun.wellformed import require_wellformed
+
+ENGINES = ("fast", "reference")
+
+Execute = Callable[[Mapping[str, np.ndarray]], EngineResult]
+Spec = tuple[str, tuple[int, ...], str]
+
+
+class KPURuntime:
+    """Executes compiled programs; one instance serves many, one at a time.
+
+    config: the machine, ours or the host's; None adopts each program's own.
+    engine: "fast" or "reference" (numpy, slow, the definition).
+    """
+
+    def __init__(self, config: object | None = None, *, engine: str = "fast") -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
+        self._config = None if config is None else own_config(config)
+        self._engine = engine
+        self._program: KPUProgram | None = None
+        self._execute: Execute | None = None
+        self._metrics = KPUPerformanceMetrics()
+
+    def load_program(self, program: KPUProgram) -> None:
+        """Check the program against the machine and prepare its execution.
+
+        Raises ConfigurationError, UnsupportedOpError, LimitError or MemoryError where it does not
+        fit, FileError where it is malformed. A program that is loaded already is replaced; if the
+        new one is refused, none is loaded.
+        """
+        from kpurun.metrics import summarize
+
+        self.unload_program()
+        config = program.target_config if self._config is None else self._config
+        require_executable(program)
+        verify(program)
+        require_wellformed(program)
+        require_compatible(program, config)
+        timed = replace(program, target_config=config)
+        self._metrics = summarize(timed)
+        self._execute = _engine(self._engine, timed)
+        self._program = timed
+
+    def execute(
+        self, inputs: Mapping[str, np.ndarray], mode: object = SimulationMode.FUNCTIONAL
+    ) -> KPUExecutionResult:
+        """Outputs and metrics; an error comes back as success=False with its message.
+
+        inputs: by input name or tensor id, in the model's own dtypes. mode: a SimulationMode, ours
+        or the host's, or its value. Raises nothing for a mistake in the inputs or the mode.
+        """
+        try:
+            return self.run(inputs, mode)
+        except KPUError as error:
+            return KPUExecutionResult(
+                success=False, error_message=str(error), mode=_nearest_mode(mode)
+            )
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], mode: object = SimulationMode.FUNCTIONAL
+    ) -> KPUExecutionResult:
+        """As `execute`, but raises the KPUError instead of returning its message."""
+        program = self.program
+        known_mode = available_mode(mode)
+        fed = checked_inputs(program, inputs)
+        assert self._execute is not None, "load_program sets both"
+        try:
+            result = self._execute(fed)
+        except OpError as error:  # an index that is out of range
+            raise InputError(f"{program.name}: {error}") from error
+        return KPUExecutionResult(
+            success=True,
+            outputs=host_outputs(program, result.outputs),
+            metrics=self._metrics,
+            mode=known_mode,
+            trace=()
+            if result.overflowed is None
+            else (_overflow_text(program, result.overflowed),),
+        )
+
+    def get_input_specs(self) -> list[Spec]:
+        """(name, shape, dtype) of each input, in the model's order."""
+        return [_spec(tensor) for tensor in self.program.get_input_tensors()]
+
+    def get_output_specs(self) -> list[Spec]:
+        """(name, shape, dtype) of each output, in the model's order."""
+        return [_spec(tensor) for tensor in self.program.get_output_tensors()]
+
+    def unload_program(self) -> None:
+        """Free what the program holds; harmless when none is loaded."""
+        self._program = None
+        self._execute = None
+        self._metrics = KPUPerformanceMetrics()
+
+    @property
+    def program(self) -> KPUProgram:
+        """The loaded program, for the machine that this runtime models."""
+        if self._program is None:
+            raise UsageError("no program is loaded: call load_program first")
+        return self._program
+
+
+def _engine(name: str, program: KPUProgram) -> Execute:
+    if name == "reference":
+        from kpurun.engine import reference
+
+        return partial(reference.execute, program)
+    from kpurun.engine.fast import FastEngine  # imports torch
+
+    return FastEngine(program).execute
+
+
+def _spec(tensor: KPUTensor) -> Spec:
+    return tensor.name, tensor.shape, host_dtype(tensor).name
+
+
+def available_mode(mode: object) -> SimulationMode:
+    """The mode as ours, if this version has it: UsageError or ConfigurationError otherwise."""
+    value = plain_value(mode)
+    modes = [known.value for known in SimulationMode]
+    if value not in modes:
+        raise UsageError(f"mode {value!r} is not one of {', '.join(modes)}")
+    known = SimulationMode(value)
+    if known is not SimulationMode.FUNCTIONAL:
+        raise ConfigurationError(
+            f"mode {known.value} is not available in this version: use functional"
+        )
+    return known
+
+
+def _nearest_mode(mode: object) -> SimulationMode:
+    """The mode that a failed execution reports: the one asked for, if there is such a mode."""
+    value = plain_value(mode)
+    return next(
+        (known for known in SimulationMode if known.value == value), SimulationMode.FUNCTIONAL
+    )
+
+
+def _overflow_text(program: KPUProgram, op: KPUOp) -> str:
+    return (
+        f"op {op.name or op.id} ({op.op_type}) overflows {program.precision.value}: "
+        "it makes infinities or NaN from finite operands, so the outputs cannot be trusted"
+    )

@@ -1,0 +1,189 @@
+"""One op as the machine sees it: its loop nest with the place, width and layout of every operand.
+
+The timing model reads nothing else, so the compiler can cost an op before a program exists.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from formats.precision import FLOAT_DTYPES, DType, KPUPrecision
+from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor, MemoryType
+from kpurun.ops import op_named
+from kpurun.ops.loopnest import Access, LoopNest, Unit
+from kpurun.ops.nests import broadcast_access
+from kpurun.ops.opdef import complete
+from kpurun.ops.types import OpError, TensorType
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor as one op touches it. `format` is "NCHW" or "NHWC" (see MemoryLayout)."""
+
+    tensor_id: str
+    access: Access
+    shape: tuple[int, ...]
+    dtype: DType
+    memory_type: MemoryType
+    format: str = "NCHW"
+    is_weight: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """One op to be tiled, timed and costed.
+
+    `reads` are the op's operands, then its epilogue's; `epilogue_lane_ops` is the vector work per
+    output element on the drain edge (bias, activation, residual, conversion).
+    """
+
+    nest: LoopNest
+    reads: tuple[Operand, ...]
+    writes: tuple[Operand, ...]
+    precision: KPUPrecision
+    epilogue_lane_ops: int = 0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tensor before an op touches it: its semantic type, and how and where it is stored."""
+
+    tensor_id: str
+    type: TensorType
+    dtype: DType
+    memory_type: MemoryType
+    format: str = "NCHW"
+    is_weight: bool = False
+
+
+def build_work(
+    op_type: str,
+    attributes: Mapping[str, Any],
+    epilogue: Sequence[EpilogueStage],
+    reads: Sequence[Placed],
+    writes: Sequence[Placed],
+    precision: KPUPrecision,
+    operand_count: int | None = None,
+) -> Work:
+    """The work of one op on placed tensors; `reads` are its own operands, then its epilogue's.
+
+    operand_count: how many are its own; None: those before the first that a stage reads.
+    OpError if an epilogue operand does not broadcast to the output or an attribute is unknown.
+    """
+    op = op_named(op_type)
+    own = reads[: _own_count(epilogue, len(reads)) if operand_count is None else operand_count]
+    in_types = tuple(placed.type for placed in own)
+    out_types = tuple(placed.type for placed in writes)
+    nest = op.loop_nest(complete(op, attributes), in_types, out_types)
+    nest = _on_its_unit(nest, own, writes, computes=bool(epilogue))
+    accesses = nest.reads + tuple(_epilogue_access(placed, nest) for placed in reads[len(own) :])
+    return Work(
+        nest=nest,
+        reads=tuple(map(_touched, reads, accesses)),
+        writes=tuple(map(_touched, writes, nest.writes)),
+        precision=precision,
+        epilogue_lane_ops=_drain_lane_ops(nest, epilogue, writes[0]),
+    )
+
+
+def work_of(program: KPUProgram, op: KPUOp) -> Work:
+    """The work of an op of a program, read from the tensors it names."""
+    return build_work(
+        op.op_type,
+        op.attributes,
+        op.epilogue,
+        [_placed(program.tensors[tensor_id]) for tensor_id in op.input_ids],
+        [_placed(program.tensors[tensor_id]) for tensor_id in op.output_ids],
+        program.precision,
+        op.operand_count or None,
+    )
+
+
+def semantic_type(tensor: KPUTensor) -> TensorType:
+    """What the tensor means: FP32 for every float and every quantised tensor."""
+    means_float = tensor.dtype in FLOAT_DTYPES or tensor.scale is not None
+    return TensorType(tensor.shape, DType.FP32 if means_float else tensor.dtype)
+
+
+def _own_count(epilogue: Sequence[EpilogueStage], read_count: int) -> int:
+    stage_operands = [stage.operand for stage in epilogue if stage.operand is not None]
+    return min(stage_operands, default=read_count)
+
+
+def _placed(tensor: KPUTensor) -> Placed:
+    return Placed(
+        tensor_id=tensor.id,
+        type=semantic_type(tensor),
+        dtype=tensor.dtype,
+        memory_type=tensor.layout.memory_type,
+        format=tensor.layout.format,
+        is_weight=tensor.is_weight,
+    )
+
+
+def _touched(placed: Placed, access: Access) -> Operand:
+    return Operand(
+        tensor_id=placed.tensor_id,
+        access=access,
+        shape=placed.type.shape,
+        dtype=placed.dtype,
+        memory_type=placed.memory_type,
+        format=placed.format,
+        is_weight=placed.is_weight,
+    )
+
+
+def _on_its_unit(
+    nest: LoopNest, own: Sequence[Placed], writes: Sequence[Placed], computes: bool
+) -> LoopNest:
+    """The nest on the unit that must execute it: moving data is free of lanes, and a view free of
+    everything, only while the elements keep their representation (and, for a view, their place).
+    """
+    if nest.unit not in (Unit.VIEW, Unit.MOVE):
+        return nest
+    if computes or _converts(own, writes):
+        return replace(nest, unit=Unit.VECTOR, lane_ops=0)
+    if nest.unit is Unit.VIEW and not _is_same_bytes(own[0], writes[0]):
+        return replace(nest, unit=Unit.MOVE)
+    return nest
+
+
+def _converts(own: Sequence[Placed], writes: Sequence[Placed]) -> bool:
+    """Float elements are stored unlike on one side of the op and on the other."""
+    moved = {placed.dtype for placed in (*own, *writes) if placed.type.is_float}
+    return len(moved) > 1
+
+
+def _is_same_bytes(source: Placed, view: Placed) -> bool:
+    """In the same memory and order; channels last, only an unchanged shape keeps the order."""
+    in_place = source.memory_type is view.memory_type and source.format == view.format
+    return in_place and (view.format == "NCHW" or source.type.shape == view.type.shape)
+
+
+def _epilogue_access(placed: Placed, nest: LoopNest) -> Access:
+    """An epilogue operand follows the output, broadcast where its axes have size 1."""
+    output = nest.writes[0]
+    output_shape = tuple(axis.size for axis in output.axes)
+    shape = placed.type.shape
+    aligned = output_shape[len(output_shape) - len(shape) :]
+    fits = len(shape) <= len(output_shape) and all(
+        size in (1, whole) for size, whole in zip(shape, aligned, strict=True)
+    )
+    if not fits:
+        raise OpError(
+            f"an epilogue operand of shape {list(shape)} does not broadcast to the output "
+            f"{list(output_shape)}"
+        )
+    return broadcast_access(shape, output)
+
+
+def _drain_lane_ops(nest: LoopNest, epilogue: Sequence[EpilogueStage], output: Placed) -> int:
+    """Lane operations per output element after the reduction: what the op itself does on the drain
+    edge (bias), its stages, and one conversion from the fp32 accumulator to a narrower storage.
+    """
+    if nest.unit in (Unit.VIEW, Unit.MOVE):
+        return 0
+    own_ops = nest.lane_ops if nest.unit is Unit.SYSTOLIC else 0
+    stage_ops = sum(op_named(stage.op_type).lane_ops for stage in epilogue)
+    conversion = 1 if output.type.is_float and output.dtype != DType.FP32 else 0
+    return own_ops + stage_ops + conversion
