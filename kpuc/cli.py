@@ -1,0 +1,186 @@
+"""`kpuc`: compiles a model to a program; `kpuc dump` and `kpuc upgrade` work on programs."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from formats.console import (
+    JsonOption,
+    QuietOption,
+    Terminal,
+    TracebackOption,
+    VerboseOption,
+    VersionOption,
+    one_of,
+    run,
+)
+
+PRECISIONS = ("fp16", "bf16", "int8", "int4", "posit8", "posit16")
+PREPROCESSES = ("imagenet", "yolo", "none")
+PROGRAM_COMMANDS = ("dump", "upgrade")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Also: kpuc dump MODEL.kpu (readable listing), kpuc upgrade OLD.kpu -o NEW.kpu.",
+)
+programs = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(epilog=app.info.epilog)
+def kpuc(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help=".pt2, .pt, .pth, .safetensors, package.module:factory, or - for stdin.",
+            show_default=False,
+        ),
+    ] = "",
+    output_path: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Program to write; - for stdout."),
+    ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME:]1,3,224,224", help="Shape of an input; once per input."),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="PRECISION", help="fp16 or bf16.", envvar="KPUC_PRECISION")
+    ] = PRECISIONS[0],
+    config: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="The machine.", envvar="KPUC_CONFIG"),
+    ] = "swkpu-v1",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the machine."),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FACTORY", help="What a state_dict's weights belong to."),
+    ] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Let the model's file run code when loaded.")
+    ] = False,
+    preprocess: Annotated[
+        str,
+        typer.Option(
+            metavar="RECIPE",
+            help="For images: imagenet, yolo or none.",
+            envvar="KPUC_PREPROCESS",
+        ),
+    ] = "none",
+    check: Annotated[
+        bool, typer.Option("--check", help="List all that would not compile; write nothing.")
+    ] = False,
+    estimate_memory: Annotated[
+        bool, typer.Option("--estimate-memory", help="Print what the memories would hold.")
+    ] = False,
+    remarks: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What was fused, tiled and placed, as JSON lines."),
+    ] = None,
+    save_passes: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The graph after every pass, as text.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(metavar="PASS", help="Stop after this pass and print the graph.")
+    ] = None,
+    time_report: Annotated[
+        bool, typer.Option("--time-report", help="Seconds of every stage.")
+    ] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the machine as JSON and stop.")
+    ] = False,
+    depfile: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Dependencies of the output, for make.")
+    ] = None,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Leave an output that would be the same alone.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    traceback: TracebackOption = False,
+    version: VersionOption = False,
+) -> None:
+    """Compile a PyTorch model to a KPU program.
+
+    Options win over the environment (the variables below, and KPUC_SET with assignments as of
+    --set), the environment over the configuration file.
+    """
+    one_of(precision, PRECISIONS, "--precision")
+    one_of(preprocess, PREPROCESSES, "--preprocess")
+    from kpuc.commands import Request, compile_model
+
+    compile_model(
+        Request(
+            model=model,
+            output_path=output_path,
+            input_shapes=tuple(input_shape or ()),
+            precision=precision,
+            config=config,
+            assignments=tuple(assignments or ()),
+            arch=arch,
+            trust_pickle=trust_pickle,
+            preprocess=preprocess,
+            check=check,
+            estimate_memory=estimate_memory,
+            remarks_path=remarks,
+            save_passes=save_passes,
+            stop_after=stop_after,
+            time_report=time_report,
+            print_config=print_config,
+            depfile=depfile,
+            if_changed=if_changed,
+            as_json=as_json,
+        ),
+        Terminal(quiet=quiet, verbose=verbose),
+    )
+
+
+@programs.command()
+def dump(
+    program_path: Annotated[
+        str, typer.Argument(metavar="MODEL.kpu", help="Program to list; - for stdin.")
+    ],
+    traceback: TracebackOption = False,
+) -> None:
+    """Print a readable listing of a program."""
+    from formats.container import load_program
+    from formats.text import dump as listing
+
+    sys.stdout.write(listing(load_program(program_path)))
+
+
+@programs.command()
+def upgrade(
+    program_path: Annotated[str, typer.Argument(metavar="OLD", help="Program or profile.")],
+    output_path: Annotated[
+        str, typer.Option("--output", "-o", metavar="NEW", help="File to write; - for stdout.")
+    ],
+    traceback: TracebackOption = False,
+) -> None:
+    """Rewrite a file of an older format version in the present one."""
+    from formats.container import upgrade as rewrite
+
+    rewrite(program_path, output_path)
+
+
+def kpuc_command(words: Sequence[str]) -> int:
+    """Exit code of `kpuc` with these words."""
+    chosen = programs if words and words[0] in PROGRAM_COMMANDS else app
+    return run(chosen, "kpuc", words)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(kpuc_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

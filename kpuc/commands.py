@@ -1,0 +1,194 @@
+"""What the command `kpuc` does once its words are parsed: compile, write, report."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from formats.config import KPUConfig
+from formats.console import STDIO, Terminal, one_of, print_json, require_different
+from formats.container import to_bytes, write_file
+from formats.errors import CompilationError, UsageError
+from formats.program import KPUProgram
+from formats.schema import load_config, override
+from kpuc.depfile import depfile, prerequisites
+from kpuc.graph import Graph
+from kpuc.piped import model_file
+from kpuc.report import Clock, document, summary
+from kpuc.text import dump
+
+if TYPE_CHECKING:
+    from kpuc.compiler import KPUCompiler
+
+SET_VARIABLE = "KPUC_SET"  # assignments as of --set, separated by spaces
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None and empty stand for options that were not given."""
+
+    model: str
+    output_path: str | None = None
+    input_shapes: tuple[str, ...] = ()
+    precision: str = "fp16"
+    config: str = "swkpu-v1"
+    assignments: tuple[str, ...] = ()
+    arch: str | None = None
+    trust_pickle: bool = False
+    preprocess: str = "none"
+    check: bool = False
+    estimate_memory: bool = False
+    remarks_path: str | None = None
+    save_passes: str | None = None
+    stop_after: str | None = None
+    time_report: bool = False
+    print_config: bool = False
+    depfile: str | None = None
+    if_changed: bool = False
+    as_json: bool = False
+
+
+class _StopRequest(Exception):  # noqa: N818  not an error
+    """Compilation has reached the pass of `--stop-after`."""
+
+
+def compile_model(request: Request, terminal: Terminal) -> None:
+    """Do what the options say; a program is written last, and only when all succeeded."""
+    config = resolved_config(request, os.environ)
+    if request.print_config:
+        print_json("config", {"config": asdict(config)})
+        return
+    _check_options(request)
+    from kpuc.compiler import KPUCompiler, pass_names  # torch
+
+    if request.stop_after is not None:
+        one_of(request.stop_after, pass_names(config), "--stop-after")
+    compiler = KPUCompiler(trust_pickle=request.trust_pickle, arch=request.arch)
+    with model_file(request.model) as path:
+        if request.check:
+            _check(request, path, compiler, config)
+        elif request.estimate_memory:
+            _estimate_memory(request, path, compiler, config)
+        else:
+            _compile(request, path, compiler, config, terminal)
+
+
+def resolved_config(request: Request, environment: Mapping[str, str]) -> KPUConfig:
+    """The machine: a preset or a file, then KPUC_SET of the environment, then every `--set`."""
+    config = load_config(request.config)
+    for assignment in (*environment.get(SET_VARIABLE, "").split(), *request.assignments):
+        config = override(config, assignment)
+    return config
+
+
+def _check_options(request: Request) -> None:
+    """Everything about the options that can be known before the model is read."""
+    if not request.model:
+        raise UsageError("no model: give a file or package.module:factory")
+    writes = request.output_path is not None or request.stop_after is not None
+    if not (writes or request.check or request.estimate_memory):
+        raise UsageError("no output: give -o MODEL.kpu (or --check, --estimate-memory)")
+    if request.output_path == STDIO and request.as_json:
+        raise UsageError("only one of -o - and --json can go to stdout")
+    if request.output_path == STDIO and sys.stdout.isatty():
+        raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
+    if request.depfile is not None and request.output_path in (None, STDIO):
+        raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
+    for target in (request.output_path, request.remarks_path, request.depfile):
+        if target is not None:
+            require_different(request.model, target)
+
+
+def _check(request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig) -> None:
+    problems = compiler.validate_model(
+        path, config, precision=request.precision, input_shapes=request.input_shapes
+    )
+    if request.as_json:
+        print_json("check", {"model": request.model, "problems": problems})
+    else:
+        print("\n".join(problems) if problems else f"{request.model}: compiles for {config.name}")
+    if problems:
+        raise CompilationError(f"{request.model} would not compile for {config.name}")
+
+
+def _estimate_memory(
+    request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig
+) -> None:
+    memory = compiler.estimate_memory(
+        path, config, request.precision, input_shapes=request.input_shapes
+    )
+    if request.as_json:
+        print_json("estimate-memory", {"model": request.model, "bytes": memory})
+        return
+    for name, size in memory.items():
+        print(f"{name:12} {size:>14,} bytes")
+
+
+def _compile(
+    request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig, terminal: Terminal
+) -> None:
+    clock = Clock()
+    graphs: dict[str, Graph] = {}
+
+    def observe(stage: str, graph: Graph | None, formats: Mapping[str, str]) -> None:
+        clock.lap(stage)
+        if graph is None:
+            return
+        graphs[stage] = graph
+        if request.save_passes is not None:
+            name = f"{len(graphs):02d}-{stage}.txt"
+            _save_pass(Path(request.save_passes) / name, dump(graph, formats))
+        if stage == request.stop_after:
+            sys.stdout.write(dump(graph, formats))
+            raise _StopRequest
+
+    try:
+        program = compiler.compile(
+            path,
+            config,
+            request.precision,
+            input_shapes=request.input_shapes,
+            preprocess=request.preprocess,
+            observe=observe,
+        )
+    except _StopRequest:
+        return
+    assert request.output_path is not None, "checked with the options"
+    data = to_bytes(program)
+    _write_beside(request, request.output_path, program, graphs["legalise"])
+    if request.if_changed and _holds(request.output_path, data):
+        terminal.detail(f"{request.output_path}: unchanged")
+    else:
+        write_file(data, request.output_path)
+    clock.lap("write")
+    if request.as_json:
+        print_json("compile", document(program, len(data), clock))
+    terminal.note(summary(program, len(data), request.output_path))
+    report = terminal.note if request.time_report else terminal.detail
+    report(clock.report())
+
+
+def _write_beside(request: Request, output_path: str, program: KPUProgram, fused: Graph) -> None:
+    """What was asked for about the program, before the program itself says that all is done."""
+    if request.remarks_path is not None:
+        from kpuc.passes.missed import missed_fusions
+        from kpuc.remarks import remarks
+
+        missed = missed_fusions(fused, program.target_config)
+        lines = [json.dumps(remark, sort_keys=True) for remark in remarks(program, missed)]
+        write_file(("\n".join(lines) + "\n").encode(), request.remarks_path)
+    if request.depfile is not None:
+        files = prerequisites(request.model, request.config, request.arch)
+        write_file(depfile(output_path, files).encode(), request.depfile)
+
+
+def _holds(path: str, data: bytes) -> bool:
+    return path != STDIO and Path(path).is_file() and Path(path).read_bytes() == data
+
+
+def _save_pass(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(text.encode(), path)

@@ -1,0 +1,257 @@
+"""The pipeline, as one visible list of calls, and the compiler class of the host's interface."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from formats.config import KPUConfig
+from formats.errors import (
+    CompilationError,
+    ConfigurationError,
+    LimitError,
+    MemoryError,
+    UnsupportedOpError,
+    UsageError,
+)
+from formats.precision import KPUPrecision
+from formats.program import KPUProgram
+from kpuc.aliases import alias_roots
+from kpuc.emit import Source, emit
+from kpuc.graph import Graph
+from kpuc.passes.dead_code import eliminate_dead_code
+from kpuc.passes.fold import fold
+from kpuc.passes.fuse import fuse
+from kpuc.passes.layout import assign_layout
+from kpuc.passes.legalise import legalise
+from kpuc.passes.separate_outputs import separate_outputs
+from kpuc.plan import MemoryPlan, plan_memory
+from kpuc.precision import require_precision, storage_dtypes
+from kpuc.schedule import schedule
+from kpuc.scheduled import Scheduled
+from kpurun.compatibility import own_config
+from kpurun.ops import OPS
+
+if TYPE_CHECKING:
+    from kpuc.load import LoadedModel
+
+Pass = tuple[str, Callable[[Graph], Graph]]
+Formats = Mapping[str, str]  # value -> "NHWC" where it is not "NCHW"
+# Told of every stage when it is done: its name and, of a pass, the graph and the formats in it.
+Observer = Callable[[str, Graph | None, Formats], None]
+
+
+def passes(config: KPUConfig) -> list[Pass]:
+    """The graph passes in order, by name."""
+    return [
+        ("fold", lambda graph: fold(graph, config.native_ops)),
+        ("fuse", lambda graph: fuse(graph, config)),
+        ("separate-outputs", separate_outputs),
+        ("legalise", lambda graph: legalise(graph, config)),
+        ("dead-code", eliminate_dead_code),
+    ]
+
+
+def pass_names(config: KPUConfig) -> list[str]:
+    """Names that `--stop-after` takes."""
+    return ["lower", *(name for name, _ in passes(config)), "layout"]
+
+
+def _nobody(stage: str, graph: Graph | None, formats: Formats) -> None:
+    """The observer of a compilation that nobody observes."""
+
+
+def optimise(graph: Graph, config: KPUConfig, observe: Observer = _nobody) -> Graph:
+    """The graph after all passes."""
+    for name, apply in passes(config):
+        graph = apply(graph)
+        observe(name, graph, {})
+    return graph
+
+
+def plan_graph(
+    graph: Graph, config: KPUConfig, precision: KPUPrecision, observe: Observer = _nobody
+) -> tuple[Scheduled, MemoryPlan]:
+    """Everything that is decided about a lowered graph: what `emit` joins.
+
+    Raises ConfigurationError for a precision that is not to be had, UnsupportedOpError,
+    CompilationError, MemoryError.
+    """
+    require_precision(config, precision)
+    graph = optimise(graph, config, observe)
+    graph, formats = assign_layout(graph, config, precision)
+    observe("layout", graph, formats)
+    dtypes = storage_dtypes(graph, precision)
+    roots = alias_roots(graph, dtypes, formats)
+    order = schedule(graph, dtypes, roots)
+    observe("schedule", None, formats)
+    scheduled = Scheduled(graph, order, dtypes, formats, roots, precision)
+    plan = plan_memory(scheduled, config)
+    observe("tile and place", None, formats)
+    return scheduled, plan
+
+
+def compile_graph(
+    graph: Graph,
+    config: KPUConfig,
+    precision: KPUPrecision,
+    source: Source | None = None,
+    observe: Observer = _nobody,
+) -> KPUProgram:
+    """Lowered graph to program; raises as `plan_graph` does."""
+    scheduled, plan = plan_graph(graph, config, precision, observe)
+    program = emit(scheduled, plan, config, source or Source(name=graph.name))
+    observe("emit", None, scheduled.formats)
+    return program
+
+
+class KPUCompiler:
+    """Compiles model files, as the deployment host's interface asks.
+
+    Paths may be str or Path; configurations and precisions may be the host's own classes.
+    """
+
+    def __init__(self, *, trust_pickle: bool = False, arch: str | None = None) -> None:
+        self._trust_pickle = trust_pickle
+        self._arch = arch
+
+    def compile(
+        self,
+        model_path: str | Path | None = None,
+        config: object = "swkpu-v1",
+        precision: object = "fp16",
+        calibration_data: Iterable[Any] | None = None,
+        *,
+        onnx_path: str | Path | None = None,
+        input_shapes: Sequence[str] = (),
+        preprocess: str = "none",
+        observe: Observer = _nobody,
+    ) -> KPUProgram:
+        """The compiled program of a model file.
+
+        calibration_data: its first sample gives the input shape where nothing else does; FP16 and
+        BF16 need no more of it. Raises the kinds of KPUError.
+        """
+        path = _only_path(model_path, onnx_path)
+        machine, chosen = own_config(config), own_precision(precision)
+        require_precision(machine, chosen)
+        loaded = self._load(path)
+        observe("load", None, {})
+        sample = next(iter(calibration_data), None) if calibration_data is not None else None
+        graph = self._lowered(loaded, input_shapes, sample)
+        observe("lower", graph, {})
+        source = Source(
+            name=loaded.name,
+            model=loaded.path.name if loaded.path else str(path),
+            sha256=source_hash(loaded, graph),
+            preprocess=preprocess,
+            options={"arch": self._arch, "input_shapes": list(input_shapes)},
+        )
+        return compile_graph(graph, machine, chosen, source, observe)
+
+    def validate_model(
+        self,
+        model_path: str | Path,
+        config: object = "swkpu-v1",
+        *,
+        precision: object = "fp16",
+        input_shapes: Sequence[str] = (),
+    ) -> list[str]:
+        """Everything that would stop a compilation for this machine; empty when nothing does.
+
+        FileError, TrustError and UsageError are raised: they say nothing about the model.
+        """
+        machine, chosen = own_config(config), own_precision(precision)
+        try:
+            graph = self._lowered(self._load(_only_path(model_path, None)), input_shapes, None)
+            plan_graph(graph, machine, chosen)
+        except UnsupportedOpError as error:
+            return error.details or [str(error)]
+        except (CompilationError, ConfigurationError, LimitError, MemoryError) as error:
+            return [str(error)]
+        return []
+
+    def estimate_memory(
+        self,
+        model_path: str | Path,
+        config: object = "swkpu-v1",
+        precision: object = "fp16",
+        *,
+        input_shapes: Sequence[str] = (),
+    ) -> dict[str, int]:
+        """Bytes of weights, activations, and the peaks of on-chip memory and DRAM."""
+        machine, chosen = own_config(config), own_precision(precision)
+        graph = self._lowered(self._load(_only_path(model_path, None)), input_shapes, None)
+        scheduled, plan = plan_graph(graph, machine, chosen)
+        return {
+            "weights": scheduled.weight_bytes,
+            "activations": scheduled.activation_bytes,
+            "peak_sram": plan.l2_peak_bytes,
+            "peak_dram": plan.dram_peak_bytes,
+        }
+
+    def get_supported_ops(self) -> list[str]:
+        """ONNX names of the ops that programs may contain, alone or as an epilogue."""
+        return sorted({*OPS, "Constant"})
+
+    def _load(self, path: str | Path) -> "LoadedModel":
+        from kpuc.load import load_model
+
+        return load_model(path, trust_pickle=self._trust_pickle, arch=self._arch)
+
+    def _lowered(
+        self, loaded: "LoadedModel", input_shapes: Sequence[str], sample: Any | None
+    ) -> Graph:
+        from kpuc.capture import capture
+        from kpuc.example import example_inputs
+        from kpuc.lower import lower
+
+        return lower(capture(loaded.module, example_inputs(loaded.module, input_shapes, sample)))
+
+
+def _only_path(model_path: str | Path | None, onnx_path: str | Path | None) -> str | Path:
+    path = model_path if onnx_path is None else onnx_path
+    if path is None or (model_path is not None and onnx_path is not None):
+        raise UsageError("give the model's path, once")
+    if Path(path).suffix == ".onnx":
+        raise CompilationError(
+            f"{path}: ONNX models are not available in this version: export the model with "
+            "torch.export (.pt2)"
+        )
+    return path
+
+
+def own_precision(precision: object) -> KPUPrecision:
+    """A precision, ours or the host's or its value, as ours."""
+    value = getattr(precision, "value", precision)
+    try:
+        return KPUPrecision(value)
+    except ValueError:
+        known = ", ".join(member.value for member in KPUPrecision)
+        raise UsageError(f"precision {value!r} is not one of {known}") from None
+
+
+def source_hash(loaded: "LoadedModel", graph: Graph) -> str:
+    """SHA-256 of the model's file, or of the graph's constants where the model is code."""
+    digest = hashlib.sha256()
+    if loaded.path is not None:
+        with loaded.path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return digest.hexdigest()
+    return graph_hash(graph)
+
+
+def graph_hash(graph: Graph) -> str:
+    """SHA-256 of what a graph computes: its ops, its constants, its interface; not where its source
+    lies or what things are called for people."""
+    ops = [
+        (node.op_type, node.inputs, node.outputs, sorted(node.attributes.items()), node.epilogue)
+        for node in graph.nodes
+    ]
+    interface = [(value, graph.types[value]) for value in (*graph.inputs, *graph.outputs)]
+    digest = hashlib.sha256(repr((interface, ops)).encode())
+    for name in sorted(graph.constants):
+        digest.update(repr((name, graph.types[name])).encode())
+        digest.update(graph.constants[name].tobytes())
+    return digest.hexdigest()

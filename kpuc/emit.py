@@ -1,0 +1,129 @@
+"""Joins the graph with every decision made about it into the program that is written to disk."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from formats import tensors
+from formats.codec import encode
+from formats.config import KPUConfig
+from formats.program import KPUOp, KPUProgram, KPUTensor, MemoryLayout
+from formats.verify import verify
+from kpuc.graph import Node
+from kpuc.plan import MemoryPlan
+from kpuc.scheduled import Scheduled
+from kpurun.metrics import summarize
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the program comes from, for its header."""
+
+    name: str = "model"
+    model: str = ""
+    sha256: str = ""
+    preprocess: str = "none"
+    options: Mapping[str, Any] | None = None
+
+
+def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Source) -> KPUProgram:
+    """The verified program, with estimates of every op. The same arguments give the same bytes."""
+    graph = scheduled.graph
+    table = {value: _tensor(scheduled, value, plan) for value in scheduled.values}
+    weights = {
+        value: encode(array, scheduled.dtypes[value])
+        for value, array in graph.constants.items()
+        if value in table
+    }
+    program = KPUProgram(
+        name=source.name,
+        source_model=source.model,
+        source_hash=source.sha256,
+        target_config=config,
+        precision=scheduled.precision,
+        ops=tuple(_op(node, position, plan) for position, node in enumerate(scheduled.order)),
+        tensors=table,
+        input_ids=graph.inputs,
+        output_ids=graph.outputs,
+        peak_sram_bytes=plan.l2_peak_bytes,
+        peak_dram_bytes=plan.dram_peak_bytes,
+        weight_bytes=scheduled.weight_bytes,
+        activation_bytes=scheduled.activation_bytes,
+        weights_blob=tensors.pack(weights, scheduled.dtypes) if weights else None,
+        buffers=plan.buffers,
+        live_set_bound_bytes=plan.l2_bound_bytes,
+        preprocess=source.preprocess,
+        options=_plain(source.options or {}),
+    )
+    verify(program)
+    return _with_estimates(program)
+
+
+def _tensor(scheduled: Scheduled, value: str, plan: MemoryPlan) -> KPUTensor:
+    graph, root = scheduled.graph, scheduled.roots[value]
+    return KPUTensor(
+        id=value,
+        name=graph.names.get(value, value),
+        shape=tuple(int(size) for size in graph.types[value].shape),
+        dtype=scheduled.dtypes[value],
+        layout=MemoryLayout(
+            memory_type=plan.memory[value],
+            base_address=plan.addresses[root],
+            format=scheduled.formats.get(value, "NCHW"),
+            alignment_bytes=plan.alignment_bytes,
+        ),
+        is_weight=value in graph.constants,
+        is_input=value in graph.inputs,
+        is_output=value in graph.outputs,
+        host_dtype=graph.host_dtypes.get(value, "float32"),
+        alias_of=None if root == value else root,
+    )
+
+
+def _op(node: Node, position: int, plan: MemoryPlan) -> KPUOp:
+    return KPUOp(
+        id=node.id,
+        op_type=node.op_type,
+        input_ids=node.inputs,
+        output_ids=node.outputs,
+        attributes=_plain(node.attributes),
+        tiling=plan.tiles[node.id],
+        schedule_order=position,
+        fused_with=node.fused,
+        epilogue=tuple(
+            replace(stage, attributes=_plain(stage.attributes)) for stage in node.epilogue
+        ),
+        operand_count=len(node.operands),
+        name=node.name,
+        source=node.source,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Attributes as a file gives them back: tuples, and infinities by name as JSON has none."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def _with_estimates(program: KPUProgram) -> KPUProgram:
+    metrics = summarize(program)
+    ops = tuple(
+        replace(
+            op,
+            estimated_cycles=int(metrics.op_metrics[op.id]["cycles"]),
+            estimated_energy_pj=metrics.op_metrics[op.id]["energy_pj"],
+        )
+        for op in program.ops
+    )
+    return replace(
+        program,
+        ops=ops,
+        estimated_total_cycles=metrics.total_cycles,
+        estimated_total_energy_uj=metrics.total_energy_uj,
+    )

@@ -1,0 +1,1 @@
+"""How ATen ops become native ops: one module per family, each with its rows of the table."""

@@ -1,0 +1,72 @@
+"""What every value is stored as: the precision decides for floats, integers stay as they are."""
+
+import numpy as np
+
+from formats.config import KPUConfig
+from formats.errors import CompilationError, ConfigurationError
+from formats.precision import DType, KPUPrecision
+from formats.schema import load_config, presets
+from kpuc.graph import Graph
+from kpurun.ops import op_named
+
+COMPILED = (KPUPrecision.FP16, KPUPrecision.BF16)
+
+
+def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
+    """ConfigurationError when this version or this machine cannot compute in `precision`."""
+    if precision not in COMPILED:
+        names = " and ".join(known.value for known in COMPILED)
+        raise ConfigurationError(
+            f"precision {precision.value} is not available in this version: use {names}"
+        )
+    if precision in config.supported_precisions:
+        return
+    able = [name for name in presets() if precision in load_config(name).supported_precisions]
+    listed = ", ".join(known.value for known in config.supported_precisions)
+    hint = f"; the preset {able[0]} does (--config {able[0]})" if able else ""
+    raise ConfigurationError(
+        f"{config.name} does not compute in {precision.value} (it has {listed}){hint}"
+    )
+
+
+def storage_dtypes(graph: Graph, precision: KPUPrecision) -> dict[str, DType]:
+    """Storage type of every value.
+
+    Floats take the precision's type. Outputs leave the accumulator as fp32, and constants that only
+    meet the accumulator (biases, BatchNorm parameters, epilogue operands) are kept in fp32.
+    CompilationError names a finite constant that the type cannot hold.
+    """
+    wide = set(graph.outputs) | _accumulator_constants(graph)
+    narrow = DType(precision.value)
+    dtypes = {}
+    for value, kind in graph.types.items():
+        if not kind.is_float:
+            dtypes[value] = kind.dtype
+        else:
+            dtypes[value] = DType.FP32 if value in wide else narrow
+    for value, array in graph.constants.items():
+        if dtypes[value] is narrow:
+            _check_range(graph.names.get(value, value), array, narrow)
+    return dtypes
+
+
+def _accumulator_constants(graph: Graph) -> set[str]:
+    """Constants that no op reads other than on the accumulator."""
+    on_accumulator: set[str] = set()
+    elsewhere: set[str] = set()
+    for node in graph.nodes:
+        operands = node.operands
+        wide = op_named(node.op_type).accumulator_operands
+        for index, value in enumerate(node.inputs):
+            meets_accumulator = index >= len(operands) or index in wide
+            (on_accumulator if meets_accumulator else elsewhere).add(value)
+    return {value for value in on_accumulator - elsewhere if value in graph.constants}
+
+
+def _check_range(name: str, array: np.ndarray, dtype: DType) -> None:
+    largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+    if dtype is DType.FP16 and not np.isfinite(np.float16(largest)):
+        raise CompilationError(
+            f"constant {name} holds {largest:.4g}, which fp16 cannot (65,504 at most): "
+            "use --precision bf16"
+        )

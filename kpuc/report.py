@@ -1,0 +1,75 @@
+"""What `kpuc` tells about a compilation: a summary and the time of each stage."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from formats.program import KPUProgram
+
+
+@dataclass
+class Clock:
+    """Seconds of each stage, in order; `lap` ends one and starts the next."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """The stage of this name is done."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started
+        self.started = now
+
+    def report(self) -> str:
+        """One line per stage and the sum."""
+        lines = [f"{stage:16} {seconds:8.3f} s" for stage, seconds in self.seconds.items()]
+        return "\n".join([*lines, f"{'total':16} {sum(self.seconds.values()):8.3f} s"])
+
+
+def document(program: KPUProgram, size_bytes: int, clock: Clock) -> dict[str, Any]:
+    """The compilation as JSON values."""
+    return {
+        "program": program.name,
+        "precision": program.precision.value,
+        "config": program.target_config.name,
+        "ops": len(program.ops),
+        "fused_ops": sum(len(op.fused_with) for op in program.ops),
+        "estimated_total_cycles": program.estimated_total_cycles,
+        "estimated_total_energy_uj": program.estimated_total_energy_uj,
+        "peak_sram_bytes": program.peak_sram_bytes,
+        "live_set_bound_bytes": program.live_set_bound_bytes,
+        "peak_dram_bytes": program.peak_dram_bytes,
+        "weight_bytes": program.weight_bytes,
+        "activation_bytes": program.activation_bytes,
+        "file_bytes": size_bytes,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
+    }
+
+
+def summary(program: KPUProgram, size_bytes: int, target: str) -> str:
+    """The compilation for a person, a line per subject. size_bytes: of the file `target`."""
+    config = program.target_config
+    cycles = program.estimated_total_cycles
+    milliseconds = cycles / config.compute.clock_mhz / 1000
+    fused = sum(len(op.fused_with) for op in program.ops)
+    peak, bound = program.peak_sram_bytes, program.live_set_bound_bytes
+    over = f"{peak / bound:.2f}x" if bound else "1x"
+    rows = [
+        ("ops", f"{len(program.ops)} ({fused} more fused into them)"),
+        ("weights", _kibibytes(program.weight_bytes)),
+        (
+            "peak L2",
+            f"{_kibibytes(peak)} of {_kibibytes(config.memory.sram_l2_bytes)}, "
+            f"{over} the largest live set",
+        ),
+        ("peak DRAM", _kibibytes(program.peak_dram_bytes)),
+        ("latency", f"{milliseconds:.3f} ms estimated ({cycles:,} cycles)"),
+        ("energy", f"{program.estimated_total_energy_uj / 1000:.3f} mJ estimated"),
+        ("file", f"{target}, {_kibibytes(size_bytes)}"),
+    ]
+    title = f"{program.name}: {program.precision.value} on {config.name}"
+    return "\n".join([title, *(f"  {subject:10} {text}" for subject, text in rows)])
+
+
+def _kibibytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1024:,.0f} KiB"

@@ -1,0 +1,89 @@
+"""A graph in execution order with how each of its values is stored: what memory is planned for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from formats.precision import DType, KPUPrecision
+from formats.program import MemoryType
+from kpuc.graph import Graph, Node
+from kpuc.schedule import live_ranges, value_bytes
+from kpurun.work import Placed, Work, build_work
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """The decisions that are made before memory is planned.
+
+    dtypes: value -> storage type; formats: value -> "NHWC" where it is not "NCHW"; roots: value ->
+    the value whose bytes it names (see kpuc.aliases).
+    """
+
+    graph: Graph
+    order: tuple[Node, ...]
+    dtypes: Mapping[str, DType]
+    formats: Mapping[str, str]
+    roots: Mapping[str, str]
+    precision: KPUPrecision
+
+    @cached_property
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Root of an activation or output -> (first, last) position that needs its bytes."""
+        return live_ranges(self.graph, self.order, self.roots)
+
+    @cached_property
+    def touched(self) -> tuple[frozenset[str], ...]:
+        """Per position, the roots of what its op reads and writes; of a view, nothing."""
+        return tuple(
+            frozenset()
+            if self.is_view(node)
+            else frozenset(self.roots[value] for value in (*node.inputs, *node.outputs))
+            for node in self.order
+        )
+
+    def is_view(self, node: Node) -> bool:
+        """Whether the op makes nothing but another name for bytes that exist."""
+        return self.roots[node.outputs[0]] != node.outputs[0]
+
+    def size_bytes(self, value: str) -> int:
+        """Stored size of a value."""
+        return value_bytes(self.graph, self.dtypes, value)
+
+    @cached_property
+    def values(self) -> tuple[str, ...]:
+        """Every value of the program: inputs, then in order of appearance."""
+        in_order = (value for node in self.order for value in (*node.inputs, *node.outputs))
+        return tuple(dict.fromkeys((*self.graph.inputs, *in_order)))
+
+    @property
+    def weight_bytes(self) -> int:
+        """All constants that ops read, as stored."""
+        return sum(map(self.size_bytes, self.graph.constants.keys() & set(self.values)))
+
+    @property
+    def activation_bytes(self) -> int:
+        """All inputs and results that have bytes of their own, as if they did not share."""
+        own = [value for value in self.values if self.roots[value] == value]
+        return sum(self.size_bytes(value) for value in own if value not in self.graph.constants)
+
+    def work(self, node: Node, memory: Mapping[str, MemoryType]) -> Work:
+        """The work of one op when every value lives where `memory` says."""
+        return build_work(
+            node.op_type,
+            node.attributes,
+            node.epilogue,
+            [self._placed(value, memory) for value in node.inputs],
+            [self._placed(value, memory) for value in node.outputs],
+            self.precision,
+            len(node.operands),
+        )
+
+    def _placed(self, value: str, memory: Mapping[str, MemoryType]) -> Placed:
+        return Placed(
+            tensor_id=value,
+            type=self.graph.types[value],
+            dtype=self.dtypes[value],
+            memory_type=memory[value],
+            format=self.formats.get(value, "NCHW"),
+            is_weight=value in self.graph.constants,
+        )

@@ -1,0 +1,149 @@
+"""How an op is cut into tiles: searched by estimated cycles, not the first cut that fits.
+
+An op whose operands fit L1 together is not cut. Otherwise L1 tiles are cut from what is in L2, and
+operands that live in DRAM pass through L2 tiles.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+from operator import truediv
+
+from formats.config import KPUConfig
+from formats.errors import MemoryError
+from formats.program import TileConfig
+from kpuc.cuts import around, l1_tiles, smallest, uncut
+from kpurun.buffers import l1_bytes, l2_bytes
+from kpurun.compute import Place
+from kpurun.loops import Loops, interleaves_reductions
+from kpurun.machine import Machine, machine_of
+from kpurun.ops.loopnest import Unit
+from kpurun.pipeline import busy_cycles, flow_of, tile_cycles
+from kpurun.plan import Plan, plan_of
+from kpurun.work import Operand, Work
+
+MOST_L1_TILES = 6  # how many, in order of promise, are tried with every L2 tile and loop order
+CLOSE_TO_IDEAL = 1.02  # nothing better is looked for
+
+
+def tile(work: Work, config: KPUConfig, l2_budget_bytes: int) -> TileConfig:
+    """The tiling with the fewest estimated cycles whose buffers fit L1 and `l2_budget_bytes`.
+
+    Deterministic. MemoryError when even the smallest tiles do not fit.
+    """
+    if work.nest.unit is Unit.VIEW:
+        return TileConfig()
+    return _tile(_anonymous(work), config, l2_budget_bytes)
+
+
+def _anonymous(work: Work) -> Work:
+    """The work without tensor names, so that equal layers share one search."""
+
+    def nameless(operands: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        return tuple(replace(operand, tensor_id="") for operand in operands)
+
+    return replace(work, reads=nameless(work.reads), writes=nameless(work.writes))
+
+
+@lru_cache(maxsize=4096)
+def _tile(work: Work, config: KPUConfig, l2_budget_bytes: int) -> TileConfig:
+    plan, machine = plan_of(work), machine_of(config)
+    l1_budget_bytes = config.memory.sram_l1_bytes
+    in_one = uncut(plan)
+    if l1_bytes(plan, in_one) <= l1_budget_bytes and l2_bytes(plan, in_one) <= l2_budget_bytes:
+        return _tile_config(plan, _on_idle_arrays(plan, in_one, machine))
+    for batch in l1_tiles(plan, machine, l1_budget_bytes):
+        if best := _fastest(plan, machine, batch, l2_budget_bytes):
+            return _tile_config(plan, _on_idle_arrays(plan, best, machine))
+    return _tile_config(plan, _last_resort(plan, l1_budget_bytes, l2_budget_bytes))
+
+
+def _fastest(
+    plan: Plan, machine: Machine, batch: list[Loops], l2_budget_bytes: int
+) -> Loops | None:
+    """The best loops around the most promising of the L1 tiles; None if L2 is too small for all."""
+    good_enough = CLOSE_TO_IDEAL * _ideal_cycles(plan, machine)
+    best: Loops | None = None
+    best_cycles = tried = 0
+    for tiled in _by_promise(plan, machine, batch):
+        possible = [
+            loops for loops in around(plan, tiled) if _is_possible(plan, loops, l2_budget_bytes)
+        ]
+        if not possible:
+            continue
+        if best is None or busy_cycles(plan, tiled, machine) < best_cycles:
+            for loops in possible:
+                cycles = flow_of(plan, loops, machine).total_cycles
+                if best is None or cycles < best_cycles:
+                    best, best_cycles = loops, cycles
+        tried += 1
+        if tried == MOST_L1_TILES or best_cycles <= good_enough:
+            break
+    return best
+
+
+def _ideal_cycles(plan: Plan, machine: Machine) -> int:
+    """What an op would take whose operands moved once, as a whole, all behind one another."""
+    flow = flow_of(plan, uncut(plan), machine)
+    return max(plan.roofline_cycles(machine), flow.dma_cycles, flow.mover_cycles)
+
+
+def _by_promise(plan: Plan, machine: Machine, batch: list[Loops]) -> list[Loops]:
+    """L1 tiles, those first that compute fastest (judged by one tile) in the fewest steps."""
+    floor = plan.roofline_cycles(machine)
+
+    def rank(loops: Loops) -> tuple[float, int, tuple[int, ...]]:
+        place = Place(is_first=not plan.splits_reduction(loops), is_last=True)
+        tiles = prod(map(truediv, loops.sizes, loops.l1_tile))
+        cycles = tiles * tile_cycles(plan, loops.l1_tile, loops, place, machine)
+        return max(floor, cycles), loops.steps, loops.l1_tile
+
+    return sorted(batch, key=rank)
+
+
+def _is_possible(plan: Plan, loops: Loops, l2_budget_bytes: int) -> bool:
+    if interleaves_reductions(loops, plan.output_dims):
+        return False
+    return plan.writes_once(loops) and l2_bytes(plan, loops) <= l2_budget_bytes
+
+
+def _on_idle_arrays(plan: Plan, loops: Loops, machine: Machine) -> Loops:
+    """With the reduction split over arrays that would have no block, where that is faster."""
+    if plan.work.nest.unit is not Unit.SYSTOLIC:
+        return loops
+    splits = [split for split in (1, 2, 4, 8, 16, 32) if split <= machine.tiles]
+    options = [replace(loops, reduction_split=split) for split in splits]
+    fastest = min(options, key=lambda option: busy_cycles(plan, option, machine))
+    return min((loops, fastest), key=lambda option: flow_of(plan, option, machine).total_cycles)
+
+
+def _last_resort(plan: Plan, l1_budget_bytes: int, l2_budget_bytes: int) -> Loops:
+    """The smallest tiles, without double buffers: MemoryError if even they do not fit."""
+    candidates = around(plan, smallest(plan))
+    possible = [each for each in candidates if _is_possible(plan, each, l2_bytes(plan, each))]
+    loops = min(possible, key=lambda each: l2_bytes(plan, each))
+    for required, available in (
+        (l1_bytes(plan, loops), l1_budget_bytes),
+        (l2_bytes(plan, loops), l2_budget_bytes),
+    ):
+        if required > available:
+            raise MemoryError(required, available, "SRAM")
+    return loops
+
+
+def _tile_config(plan: Plan, loops: Loops) -> TileConfig:
+    names = [dim.name for dim in plan.dims]
+    l2_tile = {names[dim]: loops.l2_tile[dim] for dim in loops.l2_order}
+    l1_tile = {
+        name: size
+        for name, size, l2_size in zip(names, loops.l1_tile, loops.l2_tile, strict=True)
+        if size < l2_size
+    }
+    return TileConfig(
+        tile_sizes=l1_tile,
+        loop_order=tuple(names[dim] for dim in loops.l1_order),
+        double_buffer=loops.is_split and loops.copies > 1,
+        l2_tile_sizes=l2_tile,
+        l2_loop_order=tuple(names[dim] for dim in loops.l2_order),
+        reduction_split=loops.reduction_split,
+    )

@@ -1,0 +1,197 @@
+"""torch.compile(module, backend="kpu") gives eager's results, from the machine."""
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
+
+from formats.config import KPUConfig
+from kpuc import backend
+
+TOLERANCE = 4e-3  # fp16 on values around 1
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+class Net(nn.Module):
+    """A convolution with normalisation, an in-place activation and two kinds of output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.norm(self.conv(x)).relu_()
+        return {"logits": self.head(features.mean((2, 3))), "features": features, "input": x}
+
+
+@pytest.fixture
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.randn(shape or (1, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_results_are_those_of_eager(net):
+    x = image()
+    expected = net(x)
+
+    got = torch.compile(net, backend="kpu", fullgraph=True)(x)
+
+    assert list(got) == ["logits", "features", "input"]
+    for name, tensor in expected.items():
+        assert got[name].dtype == tensor.dtype
+        torch.testing.assert_close(got[name], tensor, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_options_choose_precision_and_machine(net):
+    expected = net(image())["logits"]
+    options = {"precision": "bf16", "config": "swkpu-v2", "mode": "functional"}
+    coarse = torch.compile(net, backend="kpu", options=options)(image())["logits"]
+    torch.compiler.reset()
+    fine = torch.compile(net, backend="kpu", options={"config": KPUConfig()})(image())["logits"]
+
+    assert (fine - expected).abs().max() < (coarse - expected).abs().max() < 0.05
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x * 2).double(),
+        lambda x: x.half() + 1,
+        lambda x: x.to(torch.bfloat16) * 2,
+        lambda x: (x * 4).to(torch.int64),
+        lambda x: torch.arange(4) + x.shape[0],
+        lambda x: (x, None, [x * 2, 3]),
+    ],
+)
+def test_dtypes_and_structure_are_those_of_eager(function):
+    x = torch.tensor([[1.0, -2.5, 3.25, 0.5]])
+
+    got = torch.compile(function, backend="kpu")(x)
+
+    torch.testing.assert_close(got, function(x), atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_another_input_shape_compiles_another_program(net):
+    compiled = torch.compile(net, backend="kpu")
+
+    for batch, size in ((1, 8), (2, 8), (2, 6), (1, 8)):
+        x = image(batch, 3, size, size)
+        got = compiled(x)["logits"]
+        torch.testing.assert_close(got, net(x)["logits"], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.head.weight.mul_(2),
+        lambda net: net.head.weight.data.mul_(2),
+        lambda net: net.norm.running_mean.add_(1),
+        lambda net: net.load_state_dict(Net().state_dict()),
+        lambda net: setattr(net, "head", nn.Linear(8, 4)),
+    ],
+)
+def test_changed_weights_are_never_stale(net, change):
+    compiled = torch.compile(net, backend="kpu")
+    before = compiled(image())["logits"]
+
+    change(net)
+    after = compiled(image())["logits"]
+
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, net(image())["logits"], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_unchanged_weights_are_compiled_once(net, monkeypatch):
+    compilations = []
+    compile_graph = backend.compile_graph
+    monkeypatch.setattr(
+        backend,
+        "compile_graph",
+        lambda *arguments: compilations.append(1) or compile_graph(*arguments),
+    )
+    net.head.weight[0, 0] = float("nan")  # equals itself, for once
+    compiled = torch.compile(net, backend="kpu")
+
+    for _ in range(3):
+        compiled(image())
+
+    assert len(compilations) == 1
+
+
+@torch.no_grad()
+def test_two_instances_of_a_class_keep_their_own_weights():
+    first, second = Net().eval(), Net().eval()
+
+    for net in (first, second, first):
+        got = torch.compile(net, backend="kpu")(image())["logits"]
+        torch.testing.assert_close(got, net(image())["logits"], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_an_input_that_the_model_overwrites_is_overwritten():
+    x = torch.tensor([-1.0, 2.0])
+
+    got = torch.compile(lambda x: x.mul_(2) + 1, backend="kpu")(x)
+
+    assert x.tolist() == [-2, 4]
+    assert got.tolist() == [-1, 5]
+
+
+@torch.no_grad()
+def test_a_graph_break_leaves_two_programs():
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x * 2
+        torch._dynamo.graph_break()
+        return y + 1
+
+    assert torch.compile(function, backend="kpu")(torch.ones(3)).tolist() == [3, 3, 3]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("function", "options", "words"),
+    [
+        (lambda x: torch.erf(x), {}, "Unsupported operators: Erf"),
+        (lambda x: x + 1, {"speed": 3}, "no option 'speed'"),
+        (lambda x: x + 1, {"precision": "fp17"}, "'fp17' is not one of"),
+        (lambda x: x + 1, {"precision": "int8"}, "int8"),
+        (lambda x: x + 1, {"mode": "cycle_accurate"}, "cycle_accurate is not available"),
+        (lambda x: x + 1, {"config": "swkpu-v9"}, "swkpu-v9"),
+    ],
+)
+def test_what_does_not_compile_says_why(function, options, words):
+    with pytest.raises(BackendCompilerFailed, match=words):
+        torch.compile(function, backend="kpu", options=options)(torch.ones(3))
+
+
+@torch.no_grad()
+def test_state_written_in_forward_is_refused():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen += 1
+            return x + self.seen
+
+    with pytest.raises(BackendCompilerFailed, match="overwrites its own state 'seen'"):
+        torch.compile(Counting(), backend="kpu")(torch.ones(1))
