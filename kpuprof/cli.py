@@ -1,0 +1,73 @@
+"""`kpuprof`: reads profiles and shows where time, energy and memory go."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from formats.console import (
+    STDIO,
+    JsonOption,
+    TracebackOption,
+    VersionOption,
+    one_of,
+    print_json,
+    run,
+)
+
+app = typer.Typer(
+    help="Understand a KPU run: where time, energy and memory go.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _common(version: VersionOption = False) -> None:
+    """Understand a KPU run: where time, energy and memory go."""
+
+
+@app.command()
+def show(
+    profile_path: Annotated[
+        str, typer.Argument(metavar="RUN.kprof", help="Profile to show; - for stdin.")
+    ],
+    sort: Annotated[
+        str, typer.Option(help="Order of the ops: order, cycles, energy, dram or stall.")
+    ] = "order",
+    top: Annotated[int, typer.Option(min=0, help="Show this many ops; 0 shows all.")] = 0,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Summary, per-op table and L2 use over time of one run."""
+    from formats.container import load_profile
+    from kpuprof.memory import memory_use
+    from kpuprof.rows import SORT_KEYS, op_rows, sort_rows
+    from kpuprof.summary import summarise
+
+    key = one_of(sort, SORT_KEYS, "--sort")
+    profile = load_profile(sys.stdin.buffer.read() if profile_path == STDIO else profile_path)
+    rows = op_rows(profile)
+    summary, memory = summarise(profile, rows), memory_use(profile)
+    shown = sort_rows(rows, key)
+    if as_json:
+        ops = [asdict(row) for row in (shown[:top] if top else shown)]
+        print_json("show", {"summary": asdict(summary), "ops": ops, "memory": asdict(memory)})
+        return
+    from rich.console import Console
+
+    from kpuprof.text import render
+
+    console = Console(highlight=False)
+    console.print(render(summary, shown, memory, top, console.width))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(app, "kpuprof"))
+
+
+if __name__ == "__main__":
+    main()

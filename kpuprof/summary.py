@@ -1,0 +1,77 @@
+"""The headline figures of a profile, computed once for the terminal and for JSON."""
+
+from dataclasses import dataclass
+
+from formats.profile import Profile
+from kpuprof.rows import OpRow
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a person asks first. Ratios are 0–1; `roofline_ratio` is roofline / actual cycles."""
+
+    program: str
+    source_model: str
+    config: str
+    precision: str
+    mode: str
+    total_cycles: int
+    total_time_us: float
+    inferences_per_second: float
+    compute_cycles: int
+    memory_stall_cycles: int
+    other_cycles: int
+    roofline_cycles: int
+    roofline_ratio: float
+    compute_utilization: float
+    memory_bandwidth_utilization: float
+    total_energy_uj: float
+    average_power_watts: float
+    tdp_watts: float
+    dram_read_bytes: int
+    dram_write_bytes: int
+    sram_read_bytes: int
+    sram_write_bytes: int
+    peak_l2_bytes: int
+    l2_bytes: int
+    live_set_bound_bytes: int
+    weight_bytes: int
+    macs: int
+    ops: int
+
+
+def summarise(profile: Profile, rows: list[OpRow]) -> Summary:
+    """Headline figures of one profile; the roofline is the sum of the ops' rooflines."""
+    program, metrics = profile.program, profile.metrics
+    roofline_cycles = sum(row.roofline_cycles for row in rows)
+    total_cycles = max(1, metrics.total_cycles)
+    return Summary(
+        program=program.name,
+        source_model=program.source_model,
+        config=program.target_config.name,
+        precision=program.precision.value,
+        mode=profile.mode.value,
+        total_cycles=metrics.total_cycles,
+        total_time_us=metrics.total_time_us,
+        inferences_per_second=1e6 / metrics.total_time_us if metrics.total_time_us else 0.0,
+        compute_cycles=metrics.compute_cycles,
+        memory_stall_cycles=metrics.memory_stall_cycles,
+        other_cycles=metrics.other_cycles,
+        roofline_cycles=roofline_cycles,
+        roofline_ratio=roofline_cycles / total_cycles,
+        compute_utilization=metrics.compute_utilization,
+        memory_bandwidth_utilization=metrics.memory_bandwidth_utilization,
+        total_energy_uj=metrics.total_energy_uj,
+        average_power_watts=metrics.average_power_watts,
+        tdp_watts=program.target_config.compute.tdp_watts,
+        dram_read_bytes=metrics.dram_reads_bytes,
+        dram_write_bytes=metrics.dram_writes_bytes,
+        sram_read_bytes=metrics.sram_reads_bytes,
+        sram_write_bytes=metrics.sram_writes_bytes,
+        peak_l2_bytes=program.peak_sram_bytes,
+        l2_bytes=program.target_config.memory.sram_l2_bytes,
+        live_set_bound_bytes=program.live_set_bound_bytes,
+        weight_bytes=program.weight_bytes,
+        macs=sum(row.macs for row in rows),
+        ops=len(rows),
+    )

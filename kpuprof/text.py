@@ -1,0 +1,146 @@
+"""A profile on a terminal: summary, where cycles go, per-op table, L2 use over time."""
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from kpuprof.memory import MemoryUse
+from kpuprof.rows import OpRow
+from kpuprof.summary import Summary
+
+BAR_WIDTH = 24
+WIDE = 110
+CHART_WIDTH = 72
+CHART_HEIGHT = 8
+EIGHTHS = " ▁▂▃▄▅▆▇█"
+BOUND_STYLE = {"compute": "green", "vector": "cyan", "dram": "red", "sram": "yellow"}
+
+
+def render(
+    summary: Summary, rows: list[OpRow], memory: MemoryUse, top: int, width: int
+) -> RenderableType:
+    """The whole report. `rows` in the order to show; `top` 0 shows all of them; width in columns
+    of the terminal: a narrow one is shown fewer figures per op, never cut ones."""
+    table = _op_table(rows, top, is_wide=width >= WIDE)
+    return Group(_headline(summary), table, _memory_chart(memory))
+
+
+def _headline(summary: Summary) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column()
+    for label, value in _headline_rows(summary):
+        grid.add_row(label, value)
+    mode = summary.mode.replace("_", " ")
+    title = f"{summary.program} · {summary.precision} · {summary.config} · {mode}"
+    return Panel(grid, title=title, title_align="left", expand=False)
+
+
+def _headline_rows(summary: Summary) -> list[tuple[str, RenderableType]]:
+    power = f"{summary.average_power_watts:.2f} W of {summary.tdp_watts:g} W TDP"
+    over = summary.average_power_watts > summary.tdp_watts
+    return [
+        (
+            "Latency",
+            f"{summary.total_time_us / 1000:.3f} ms · {summary.total_cycles:,} cycles · "
+            f"{summary.inferences_per_second:,.0f} inferences/s",
+        ),
+        (
+            "Energy",
+            Text(f"{summary.total_energy_uj / 1000:.3f} mJ · ").append(
+                power, "red" if over else ""
+            ),
+        ),
+        ("Cycles", _cycle_bar(summary)),
+        (
+            "Roofline",
+            f"{summary.roofline_ratio:.1%} of speed of light ({summary.roofline_cycles:,} cycles, "
+            "op by op)",
+        ),
+        (
+            "Utilisation",
+            f"arrays {summary.compute_utilization:.1%} · DRAM bandwidth "
+            f"{summary.memory_bandwidth_utilization:.1%} · {summary.macs / 1e6:,.1f} M MACs",
+        ),
+        (
+            "DRAM",
+            f"{size(summary.dram_read_bytes)} read · {size(summary.dram_write_bytes)} written · "
+            f"{size(summary.weight_bytes)} of weights",
+        ),
+        (
+            "L2 peak",
+            f"{size(summary.peak_l2_bytes)} of {size(summary.l2_bytes)} · largest live set "
+            f"{size(summary.live_set_bound_bytes)}",
+        ),
+    ]
+
+
+def _cycle_bar(summary: Summary) -> Text:
+    parts = [
+        ("compute", summary.compute_cycles, "green"),
+        ("memory stall", summary.memory_stall_cycles, "red"),
+        ("other", summary.other_cycles, "bright_black"),
+    ]
+    total = max(1, summary.total_cycles)
+    bar = Text()
+    for _, cycles, style in parts:
+        bar.append("█" * round(BAR_WIDTH * cycles / total), style)
+    for label, cycles, style in parts:
+        bar.append(f"  {label} ", style).append(f"{cycles / total:.1%}")
+    return bar
+
+
+def _op_table(rows: list[OpRow], top: int, is_wide: bool) -> RenderableType:
+    shown = rows[:top] if top else rows
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("op", overflow="fold", min_width=10)
+    table.add_column("type", overflow="fold", min_width=8)
+    extra = ("time", "energy", "L2") if is_wide else ()
+    for heading in ("cycles", "%", "DRAM", "util", *extra):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("bound by", no_wrap=True)
+    for row in shown:
+        figures = (f"{row.time_us:,.1f} µs", f"{row.energy_uj:,.1f} µJ", size(row.l2_bytes))
+        table.add_row(
+            row.name,
+            row.op_type,
+            f"{row.cycles:,}",
+            f"{row.share:.1%}",
+            size(row.dram_bytes),
+            f"{row.utilization:.0%}",
+            *(figures if is_wide else ()),
+            Text(row.bound_by, BOUND_STYLE.get(row.bound_by, "bright_black")),
+        )
+    hidden = len(rows) - len(shown)
+    if not hidden:
+        return table
+    return Group(table, Text(f"… and {hidden} more ops (--top 0 shows all)", "bright_black"))
+
+
+def _memory_chart(memory: MemoryUse) -> RenderableType:
+    """L2 in use over time, each column the largest use within its share of the cycles."""
+    columns = memory.peaks(CHART_WIDTH)
+    peak = max(columns)
+    ceiling = max(1, peak)
+    title = f"\nL2 in use over time: peak {size(peak)} of {size(memory.capacity_bytes)}"
+    lines = [Text(title, "bold")]
+    for level in range(CHART_HEIGHT, 0, -1):
+        cells = [_cell(used * CHART_HEIGHT / ceiling - (level - 1)) for used in columns]
+        lines.append(Text("│" + "".join(cells), "blue"))
+    lines.append(Text("└" + "─" * CHART_WIDTH))
+    lines.append(Text(f" 0{memory.total_cycles:>{CHART_WIDTH - 1},} cycles", "bright_black"))
+    return Group(*lines)
+
+
+def _cell(fill: float) -> str:
+    return EIGHTHS[round(8 * min(1.0, max(0.0, fill)))]
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for a person: 900 B, 12.5 KiB, 3.1 MiB."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    if size_bytes < 1024 * 1024:
+        return f"{size_bytes / 1024:.1f} KiB"
+    return f"{size_bytes / (1024 * 1024):.1f} MiB"
