@@ -1,0 +1,1 @@
+"""Sample models, photos and the benchmark: what the toolchain is demonstrated and measured on."""

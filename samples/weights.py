@@ -1,0 +1,166 @@
+"""Weights made without a download that carry FP16 error as trained ones do.
+
+Default-initialised networks prove nothing: activations fade to 1e-9 and any tolerance passes. Plain
+random ones with BatchNorm are chaotic instead: they amplify rounding by up to 50 dB. What trained
+networks have and these are given: BatchNorm statistics of photos, channels of unequal scale, quiet
+residual branches, smooth depthwise filters, heads that read the directions in which photos differ.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from samples import photos
+from samples.models.mobilenetv2 import InvertedResidual, MobileNetV2
+from samples.models.resnet18 import BasicBlock, ResNet18
+from samples.models.yolov8n import Bottleneck, YOLOv8n
+
+SEED = 1
+SCALE_SPREAD = 0.35  # of the logarithm of BatchNorm scales: between about 0.5 and 2
+SHIFT_SPREAD = 0.4  # of BatchNorm shifts, in deviations of the channel
+BRANCH_SCALE = 0.3  # of a residual branch beside its shortcut
+DEPTHWISE_SMOOTHNESS = 0.7  # share of a Gaussian window in a depthwise filter, the rest is noise
+HEAD_DIRECTIONS = 8  # principal directions of its input that a head reads
+LOGIT_SPAN = 10.0  # largest |logit| of a classifier over the calibration crops
+LOGIT_CENTRING = 0.8  # share of the mean logit removed, so that photos differ in their class
+BOX_DEVIATION = 1.0  # of a detector's box logits over the calibration photos; they span ±10
+SURE_LOGIT = 1.0  # what the class logits of a detector's surest cells exceed (73 %) …
+SURE_CELLS = 50  # … and how many of each head do, over the calibration photos
+CROPS_PER_PHOTO = 4
+
+Layer = nn.Linear | nn.Conv2d
+Network = TypeVar("Network", bound=nn.Module)
+Classifier = TypeVar("Classifier", ResNet18, MobileNetV2)
+
+
+def prepared_classifier(model: Classifier, head: str) -> Classifier:
+    """`model` with deterministic weights, in eval mode; `head` names its last Linear."""
+    images = torch.from_numpy(photos.classifier_batch(photos.CALIBRATION, CROPS_PER_PHOTO))
+    linear = model.get_submodule(head)
+    assert isinstance(linear, nn.Linear)
+    with deterministic() as generator:
+        randomise(model, generator)
+        features = gather_statistics(model, images, [linear])[linear]
+        directions = head_weights(features, linear.out_features, generator)
+        mean_logits = LOGIT_CENTRING * (directions @ features.mean(0))
+        scale = LOGIT_SPAN / (features @ directions.T - mean_logits).abs().max()
+    linear.weight.data = directions * scale
+    linear.bias.data = -mean_logits * scale
+    return model.eval()
+
+
+def prepared_detector(model: YOLOv8n) -> YOLOv8n:
+    """YOLOv8n with deterministic weights, in eval mode, that detects something in the photos."""
+    images = torch.from_numpy(photos.detector_batch(photos.CALIBRATION))
+    detect = model.model[-1]
+    boxes, classes = ([branch[-1] for branch in part] for part in (detect.cv2, detect.cv3))
+    with deterministic() as generator:
+        randomise(model, generator)
+        detect.set_biases()
+        features = gather_statistics(model, images, [*boxes, *classes])
+        for conv in boxes:
+            aim_head(conv, features[conv], lambda x: BOX_DEVIATION / x.std(), generator)
+        for conv in classes:
+            rise = SURE_LOGIT - conv.bias.max()
+            aim_head(conv, features[conv], lambda x, rise=rise: rise / surest(x), generator)
+    return model.eval()
+
+
+@torch.no_grad()
+def aim_head(
+    conv: nn.Conv2d,
+    features: Tensor,
+    scale: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> None:
+    """Set a 1×1 convolution so that its outputs vary about its bias by what `scale` answers."""
+    rows = features.transpose(1, 3).flatten(0, 2)
+    directions = head_weights(rows, conv.out_channels, generator)
+    weights = directions * scale((rows - rows.mean(0)) @ directions.T)
+    conv.weight.data = weights[:, :, None, None]
+    conv.bias.data -= weights @ rows.mean(0)
+
+
+def surest(class_logits: Tensor) -> Tensor:
+    """What the `SURE_CELLS` largest logits exceed."""
+    return class_logits.flatten().topk(SURE_CELLS).values[-1]
+
+
+def head_weights(features: Tensor, outputs: int, generator: torch.Generator) -> Tensor:
+    """Random mixtures (outputs, C) of the principal directions of `features` (samples, C)."""
+    directions = torch.linalg.eigh(torch.cov(features.T)).eigenvectors[:, -HEAD_DIRECTIONS:]
+    return torch.randn(outputs, HEAD_DIRECTIONS, generator=generator) @ directions.T
+
+
+def randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """Random weights in place; parameters that do not learn (DFL's) keep their values."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.groups > 1:
+                smooth(module.weight.data)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.data.normal_(0, SCALE_SPREAD, generator=generator).exp_()
+            module.bias.data.normal_(0, SHIFT_SPREAD, generator=generator)
+    for norm in branch_ends(model):
+        norm.weight.data *= BRANCH_SCALE
+
+
+def smooth(filters: Tensor) -> None:
+    """Mix every filter (…, K, K) in place with a Gaussian window of its first tap's height."""
+    size = filters.shape[-1]
+    offsets = torch.arange(size) - size // 2
+    window = torch.exp(-(offsets**2) / (2 * (size / 3) ** 2))
+    smoothed = filters[..., :1, :1] * torch.outer(window, window)
+    filters.lerp_(smoothed, DEPTHWISE_SMOOTHNESS)
+
+
+def branch_ends(model: nn.Module) -> Iterator[nn.BatchNorm2d]:
+    """The last BatchNorm of every branch that runs beside a shortcut."""
+    for module in model.modules():
+        if isinstance(module, BasicBlock):
+            yield module.bn2
+        elif isinstance(module, InvertedResidual) and module.has_shortcut:
+            yield module.conv[-1]
+        elif isinstance(module, Bottleneck) and module.has_shortcut:
+            yield module.cv2.bn
+
+
+@torch.no_grad()
+def gather_statistics(model: nn.Module, images: Tensor, heads: list[Layer]) -> dict[Layer, Tensor]:
+    """Set every BatchNorm's statistics to those of `images`; the eval-mode inputs of `heads`.
+
+    One training-mode pass does it layer by layer: each layer sees its input already normalised.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.momentum = 1.0  # the running statistics become those of the one batch
+        norm.train()
+    model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    inputs: dict[Layer, Tensor] = {}
+    hooks = [
+        head.register_forward_hook(lambda layer, args, _: inputs.__setitem__(layer, args[0]))
+        for head in heads
+    ]
+    model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    return inputs
+
+
+@contextmanager
+def deterministic() -> Iterator[torch.Generator]:
+    """A seeded generator, and one thread: the order of a sum must not depend on the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield torch.Generator().manual_seed(SEED)
+    finally:
+        torch.set_num_threads(threads)
