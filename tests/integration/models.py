@@ -1,0 +1,61 @@
+"""Small models that the command-line tests name as `tests.integration.models:factory`."""
+
+import torch
+from torch import nn
+
+
+class SmallNet(nn.Module):
+    """A few layers of each kind, quick to compile: 3×16×16 in, 10 scores out."""
+
+    example_input_array = torch.zeros(1, 3, 16, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        self.classifier = nn.Linear(8 * 8 * 8, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(image).flatten(1))
+
+
+class WideNet(nn.Module):
+    """One fully connected layer of 16 million weights."""
+
+    example_input_array = torch.zeros(1, 4096)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4096, 4096)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.layer(features)
+
+
+class NormNet(nn.Module):
+    """Two ops that the machine does not have."""
+
+    example_input_array = torch.zeros(1, 8, 4, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.group = nn.GroupNorm(2, 8)
+        self.instance = nn.InstanceNorm2d(8)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.instance(self.group(image))
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return SmallNet().eval()
+
+
+def wide() -> nn.Module:
+    torch.manual_seed(0)
+    return WideNet().eval()
+
+
+def norms() -> nn.Module:
+    return NormNet().eval()

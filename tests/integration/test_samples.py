@@ -1,0 +1,63 @@
+"""Every sample network compiled in FP16 computes what FP32 PyTorch does, as well as FP16 can."""
+
+import numpy as np
+import pytest
+import torch
+
+import kpuc
+from kpurun import KPURuntime
+from samples import photos
+from samples.bench.difference import by_output, difference, holds_bar
+from samples.bench.emulation import eager, ideal_fp16
+from samples.bench.program import facts_of
+from samples.models import FACTORIES, build
+
+PHOTOS = ("chelsea", "motorcycle")
+L2_OVER_BOUND = 1.1
+
+
+@pytest.fixture(scope="module", params=FACTORIES)
+def sample(request):
+    """(model, images, program) of one network."""
+    recipe, size = ("yolo", 640) if request.param == "yolov8n" else ("imagenet", 224)
+    images = [photos.prepared(photos.photo(name), recipe, size) for name in PHOTOS]
+    model = build(request.param)
+    return model, images, kpuc.compile(model, (torch.from_numpy(images[0]),), precision="fp16")
+
+
+def executed(program, image: np.ndarray) -> list[np.ndarray]:
+    runtime = KPURuntime()
+    runtime.load_program(program)
+    (name, _, _), *_ = runtime.get_input_specs()
+    return list(runtime.run({name: image}).outputs.values())
+
+
+def test_outputs_are_as_near_to_fp32_as_ideal_fp16_arithmetic(sample):
+    model, images, program = sample
+    baseline = by_output(map(eager(model), images))
+    ideal = by_output(map(ideal_fp16(model, images[0]), images))
+    ours = by_output(executed(program, image) for image in images)
+    assert len(ours) == len(baseline)
+    for expected, yardstick, actual in zip(baseline, ideal, ours, strict=True):
+        limit, reached = difference(expected, yardstick), difference(expected, actual)
+        assert holds_bar(reached, limit), f"{reached} against {limit}"
+
+
+def test_torch_compile_gives_the_same_without_a_graph_break(sample):
+    model, images, program = sample
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="kpu", fullgraph=True, options={"precision": "fp16"})
+    for expected, actual in zip(
+        executed(program, images[0]), eager(compiled)(images[0]), strict=True
+    ):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_no_op_is_estimated_faster_than_its_roofline(sample):
+    assert facts_of(sample[2]).faster_than_roofline == 0
+
+
+def test_peak_l2_is_near_the_largest_live_set_and_tiles_fit_l1(sample):
+    facts = facts_of(sample[2])
+    assert 1.0 <= facts.l2_over_bound <= L2_OVER_BOUND
+    assert facts.largest_l1_bytes <= facts.program.target_config.memory.sram_l1_bytes

@@ -1,0 +1,81 @@
+"""The import arrows are the architecture: formats <- kpurun <- kpuc, formats <- kpuprof."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "formats": {"formats"},
+    "kpurun": {"formats", "kpurun"},
+    "kpuc": {"formats", "kpurun", "kpuc"},
+    "kpuprof": {"formats", "kpuprof"},
+}
+MOST_LINES_IN_A_FILE = 400
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_package_imports_only_what_its_arrow_allows(package):
+    forbidden = set(MAY_IMPORT) - MAY_IMPORT[package] | {"samples", "tests"}
+    wrong = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources(package)
+        for name in imported_modules(path)
+        if name.split(".")[0] in forbidden
+    }
+    assert not wrong
+
+
+def test_formats_and_kpuprof_never_name_torch():
+    wrong = [
+        str(path.relative_to(ROOT))
+        for package in ("formats", "kpuprof")
+        for path in sources(package)
+        if any(name.split(".")[0] == "torch" for name in imported_modules(path))
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", ["formats", "kpuprof.cli", "kpuc.cli", "kpurun.cli", "kpuc"])
+def test_a_command_starts_without_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_no_file_outgrows_one_subject(package):
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sources(package)
+        if (lines := len(path.read_text().splitlines())) > MOST_LINES_IN_A_FILE
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_every_module_says_why_it_exists(package):
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in sources(package)
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert not silent
