@@ -191,7 +191,7 @@ def _l2_sizes(whole: int, tile: int, is_staged: bool, is_reduced: bool) -> list[
     """L2 tiles of one dimension: whole where nothing in DRAM follows it."""
     if not is_staged or tile == whole:
         return [whole]
-    several = (1,) if is_reduced else (1, 2, 4)
+    several = (1,) if is_reduced else (1, 3)
     return list(dict.fromkeys([*(min(whole, tile * times) for times in several), whole]))
 
 

@@ -73,7 +73,8 @@ def _fastest(
             continue
         if best is None or busy_cycles(plan, tiled, machine) < best_cycles:
             for loops in possible:
-                cycles = flow_of(plan, loops, machine).total_cycles
+                limit = None if best is None else best_cycles
+                cycles = flow_of(plan, loops, machine, limit).total_cycles
                 if best is None or cycles < best_cycles:
                     best, best_cycles = loops, cycles
         tried += 1

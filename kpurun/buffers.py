@@ -36,7 +36,7 @@ def l1_buffers(work: Work, tiling: TileConfig | None) -> tuple[StagingBuffer, ..
     plan, loops = plan_of(work), resolve(work.nest, tiling)
     if work.nest.unit is Unit.VIEW:
         return ()
-    buffers = [_buffer(plan, operand, loops, L1) for operand in _moved(plan)]
+    buffers = [_buffer(plan, operand, loops, L1) for operand in plan.moved]
     accumulators = [
         StagingBuffer(write.operand.tensor_id, L1, size, 1, is_accumulator=True)
         for write in plan.writes
@@ -50,13 +50,13 @@ def l2_buffers(work: Work, tiling: TileConfig | None) -> tuple[StagingBuffer, ..
     plan, loops = plan_of(work), resolve(work.nest, tiling)
     if work.nest.unit is Unit.VIEW:
         return ()
-    return tuple(_buffer(plan, operand, loops, L2) for operand in _moved(plan) if operand.staged)
+    return tuple(_buffer(plan, operand, loops, L2) for operand in plan.moved if operand.staged)
 
 
 def l1_bytes(plan: Plan, loops: Loops) -> int:
     """All L1 buffers of an op together."""
     tiles = sum(
-        _copies(plan, each, loops, L1) * _copy_bytes(each, loops.l1_tile) for each in _moved(plan)
+        _copies(plan, each, loops, L1) * _copy_bytes(each, loops.l1_tile) for each in plan.moved
     )
     return tiles + sum(aligned(_accumulator_bytes(plan, each, loops)) for each in plan.writes)
 
@@ -65,7 +65,7 @@ def l2_bytes(plan: Plan, loops: Loops) -> int:
     """All L2 staging buffers of an op together."""
     return sum(
         _copies(plan, each, loops, L2) * _copy_bytes(each, loops.l2_tile)
-        for each in _moved(plan)
+        for each in plan.moved
         if each.staged
     )
 
@@ -73,11 +73,6 @@ def l2_bytes(plan: Plan, loops: Loops) -> int:
 def aligned(size_bytes: int) -> int:
     """Whole lines."""
     return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-
-
-def _moved(plan: Plan) -> tuple[OperandPlan, ...]:
-    """Operands of which anything is touched (Shape reads nothing of its own)."""
-    return tuple(each for each in (*plan.reads, *plan.writes) if each.compulsory_bytes)
 
 
 def _buffer(

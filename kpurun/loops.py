@@ -71,6 +71,26 @@ class Loops:
             l1_order=tuple([dim for dim in self.l1_order if self.l1_tile[dim] < sizes[dim]]),
         )
 
+    def before(self, dim: int, end: int) -> "Loops | None":
+        """The loops over the L2 tiles that end before a position of a dimension, in the first round
+        of the loops outside of it; None where there are none."""
+        tile = self.l2_tile[dim]
+        return self._along(dim, 0, self.starts[dim], end // tile * tile)
+
+    def after(self, dim: int, start: int) -> "Loops | None":
+        """The loops over the L2 tiles that begin after a position, in the last round."""
+        tile = self.l2_tile[dim]
+        return self._along(dim, -1, -(-start // tile) * tile, self.sizes[dim])
+
+    def _along(self, dim: int, at: int, start: int, end: int) -> "Loops | None":
+        if dim not in self.l2_order or not self.starts[dim] <= start < end:
+            return None
+        inside = self.region(self.l2_order[: self.l2_order.index(dim)], at)
+        starts = (*inside.starts[:dim], start, *inside.starts[dim + 1 :])
+        sizes = (*inside.sizes[:dim], end - start, *inside.sizes[dim + 1 :])
+        order = tuple(each for each in inside.l2_order if inside.l2_tile[each] < sizes[each])
+        return replace(inside, starts=starts, sizes=sizes, l2_order=order)
+
 
 def cut(start: int, size: int, tile: int) -> list[tuple[int, int]]:
     """(start, size) of the tiles of a range; the last may be smaller."""

@@ -26,43 +26,36 @@ class Flow(NamedTuple):
     total_cycles: int  # without dispatch
 
 
-def flow_of(plan: Plan, loops: Loops, machine: Machine) -> Flow:
-    """The resources' work and the shortest time in which they can get through it."""
+def flow_of(plan: Plan, loops: Loops, machine: Machine, limit: int | None = None) -> Flow:
+    """The resources' work and the shortest time in which they can get through it.
+
+    limit: a search does not need to know by how much an op takes longer than this.
+    """
     reads = tuple(_traffic(operand, loops, machine) for operand in plan.reads)
     writes = tuple(_traffic(operand, loops, machine) for operand in plan.writes)
     dma_in = sum(l2.moved.cycles for l2, _ in reads)
     dma_out = sum(l2.moved.cycles for l2, _ in writes)
     mover = sum(l1.moved.cycles for _, l1 in (*reads, *writes))
     compute = busy_cycles(plan, loops, machine)
+
+    def flow(total_cycles: int) -> Flow:
+        return Flow(reads, writes, dma_in + dma_out, mover, compute, total_cycles)
+
     if loops.copies == 1 and loops.is_split:
-        total = dma_in + dma_out + mover + compute
-        return Flow(reads, writes, dma_in + dma_out, mover, compute, total)
+        return flow(dma_in + dma_out + mover + compute)
     fill, tail = _fill_cycles(reads), _tail_cycles(writes)
     mover_waits = min((l2.first_cycles for l2, l1 in reads if l1.first_cycles), default=0)
     last_store = writes[-1][0].last_cycles if writes[-1][1].last_cycles else 0
-    bounds = [
-        fill + compute + tail,
-        mover_waits + mover + last_store,
-        dma_in + dma_out,
-    ]
+    total = max(fill + compute + tail, mover_waits + mover + last_store, dma_in + dma_out)
+    if limit is not None and total >= limit:
+        return flow(total)
     if dma_in:
-        outer = _loops_around_staged(plan.reads, loops)
-        region = loops.region(outer, at=-1)
-        late = [each for each in plan.reads if each.staged and each.dims.issuperset(outer[-1:])]
-        after_last_load = max(
-            busy_cycles(plan, region, machine) + tail,
-            _moved_after(late[-1], plan, region, machine) + last_store,
-        )
-        bounds.append(dma_in + after_last_load)
+        after = _after_last_load(plan, loops, machine, tail, last_store)
+        total = max(total, dma_in + after, _out_of_turn(plan, loops, machine, reads))
     if dma_out and len(writes) == 1:  # one of several may leave before the others are complete
-        region = loops.region(_loops_around_staged(plan.writes, loops), at=0)
-        moving = (l1_traffic(each, region, machine) for each in (*plan.reads, *plan.writes))
-        before_first_store = max(
-            fill + busy_cycles(plan, region, machine),
-            mover_waits + sum(each.moved.cycles for each in moving),
-        )
-        bounds.append(before_first_store + dma_out)
-    return Flow(reads, writes, dma_in + dma_out, mover, compute, max(bounds))
+        before = _before_first_store(plan, loops, machine, fill, mover_waits)
+        total = max(total, before + dma_out)
+    return flow(total)
 
 
 def _traffic(operand: OperandPlan, loops: Loops, machine: Machine) -> tuple[Traffic, Traffic]:
@@ -96,17 +89,60 @@ def _loops_around_staged(operands: tuple[OperandPlan, ...], loops: Loops) -> tup
     return loops.l2_order[: inner + 1]
 
 
-def _moved_after(late: OperandPlan, plan: Plan, region: Loops, machine: Machine) -> int:
-    """What the block mover has left to do when the last operand has come from DRAM: to bring its
-    tiles of the last region, and to take away the results of the tiles that needed it."""
+def _after_last_load(plan: Plan, loops: Loops, machine: Machine, tail: int, last_store: int) -> int:
+    """What is left to do when everything has come from DRAM: to compute the last L2 tile and,
+    for the mover, to bring what came last and take away the results that needed it."""
+    outer = _loops_around_staged(plan.reads, loops)
+    region = loops.region(outer, at=-1)
+    late = [each for each in plan.reads if each.staged and each.dims.issuperset(outer[-1:])][-1]
     loads = l1_traffic(late, region, machine)
     stores = [l1_traffic(write, region, machine) for write in plan.writes]
+    moved = loads.moved.cycles
     if loads.once.transfers == prod(region.l1_count(dim) for dim in late.dims):
-        return loads.moved.cycles + sum(store.moved.cycles for store in stores)
-    if late.dims <= plan.output_dims and not plan.splits_reduction(region):
-        shortest = min(store.least_cycles for store in stores)
-        return loads.moved.cycles + loads.moved.transfers * shortest
-    return loads.moved.cycles
+        moved += sum(store.moved.cycles for store in stores)
+    elif late.dims <= plan.output_dims and not plan.splits_reduction(region):
+        moved += loads.moved.transfers * min(store.least_cycles for store in stores)
+    return max(busy_cycles(plan, region, machine) + tail, moved + last_store)
+
+
+def _out_of_turn(
+    plan: Plan, loops: Loops, machine: Machine, reads: tuple[tuple[Traffic, Traffic], ...]
+) -> int:
+    """How long an op takes at least of which a part alone comes from DRAM (a concatenation).
+
+    Until the first tile of that part is used, no more of them can have come than L2 has copies;
+    and what follows the part waits for all of it.
+    """
+    longest = 0
+    for operand, (l2, _) in zip(plan.reads, reads, strict=True):
+        if not l2.moved.transfers:
+            continue
+        waiting = max(0, l2.moved.transfers - loops.copies) * l2.least_cycles
+        for axis in operand.axes:
+            if len(axis.terms) != 1 or axis.terms[0][1] != 1:
+                continue
+            ((dim, _),) = axis.terms
+            ahead = _moved(plan, loops.before(dim, -axis.offset), machine)
+            behind = _moved(plan, loops.after(dim, axis.size - axis.offset), machine)
+            longest = max(longest, ahead + waiting, l2.moved.cycles + behind)
+    return longest
+
+
+def _moved(plan: Plan, loops: Loops | None, machine: Machine) -> int:
+    """All work of the block mover in a part of the op."""
+    if loops is None:
+        return 0
+    operands = (*plan.reads, *plan.writes)
+    return sum(l1_traffic(each, loops, machine).moved.cycles for each in operands)
+
+
+def _before_first_store(
+    plan: Plan, loops: Loops, machine: Machine, fill: int, mover_waits: int
+) -> int:
+    """What must be done before the first result goes to DRAM: all of the first L2 tile."""
+    region = loops.region(_loops_around_staged(plan.writes, loops), at=0)
+    moved = _moved(plan, region, machine)
+    return max(fill + busy_cycles(plan, region, machine), mover_waits + moved)
 
 
 def busy_cycles(plan: Plan, loops: Loops, machine: Machine) -> int:

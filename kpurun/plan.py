@@ -5,7 +5,7 @@ A search times hundreds of tilings of one op; what does not depend on the tiling
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 
 from formats.precision import BITS
@@ -105,6 +105,11 @@ class Plan:
     output_dims: frozenset[int]
     reduced: tuple[int, ...]
     memo: dict[Hashable, object] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def moved(self) -> tuple[OperandPlan, ...]:
+        """Operands of which anything is touched (Shape reads nothing of its own)."""
+        return tuple(each for each in (*self.reads, *self.writes) if each.compulsory_bytes)
 
     @property
     def dims(self) -> tuple[Dim, ...]:

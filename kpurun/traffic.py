@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kpurun.loops import Loops, cut
 from kpurun.machine import Machine
 from kpurun.plan import OperandPlan
-from kpurun.transfer import dram_cycles, mover_cycles
+from kpurun.transfer import Transfer, dram_cycles, mover_cycles
 
 Kind = tuple[tuple[int, int], ...]  # per axis: length, length of the container
 Component = tuple[tuple[int, ...], tuple[int, ...]]  # axes that share dimensions, and those
@@ -95,10 +95,14 @@ def l2_traffic(operand: OperandPlan, loops: Loops, machine: Machine) -> Traffic:
 
 def granules_of(operand: OperandPlan, loops: Loops, staging: bool) -> tuple[int, ...]:
     """Per axis, what the start of every tile in its container is a multiple of; 0: always 0."""
+    along = [_along(operand, loops, component, staging) for component in operand.components]
+    return _granules(operand, along)
+
+
+def _granules(operand: OperandPlan, along: Sequence[Along]) -> tuple[int, ...]:
     granules = [0] * len(operand.axes)
-    for component in operand.components:
-        along = _along(operand, loops, component, staging)
-        for axis, granule in zip(component[0], along.granules, strict=True):
+    for (axes, _), each in zip(operand.components, along, strict=True):
+        for axis, granule in zip(axes, each.granules, strict=True):
             granules[axis] = granule
     return tuple(granules)
 
@@ -143,23 +147,42 @@ def _cuts(loops: Loops, dims: Sequence[int] | frozenset[int], staging: bool) -> 
 
 def _new_pass(operand: OperandPlan, loops: Loops, machine: Machine, staging: bool) -> OnePass:
     along = [_along(operand, loops, component, staging) for component in operand.components]
-    granules = granules_of(operand, loops, staging)
+    granules = _granules(operand, along)
+    block_bytes = machine.burst_bytes if staging else machine.line_bytes
+    cost = dram_cycles if staging else mover_cycles
 
-    def sums_of(kinds: Sequence[dict[Kind, int]]) -> tuple[Sums, int]:
-        return _sums(operand, kinds, granules, machine, staging)
+    def cycles_of(kinds: list[Kind]) -> int:
+        transfer = _transfer(operand, kinds, granules)
+        return cost(transfer, machine) if transfer else 0
 
     parts = []
-    least_cycles = []
+    least_cycles = 0
     for picked in product(*(each.kinds.items() for each in along)):
-        sums, least = sums_of([kinds for _, kinds in picked])
+        sums = Sums()
+        for combination in product(*(kinds.items() for _, kinds in picked)):
+            transfer = _transfer(operand, [kind for kind, _ in combination], granules)
+            if transfer is None:
+                continue
+            count = prod([times for _, times in combination])
+            cycles = cost(transfer, machine)
+            blocks = transfer.blocks(block_bytes)
+            sums = sums.plus(Sums(1, cycles, transfer.bytes, blocks).times(count))
+            least_cycles = min(least_cycles or cycles, cycles)
         parts.append((frozenset[int]().union(*(dims for dims, _ in picked)), sums))
-        least_cycles.append(least)
-    return OnePass(
-        tuple(parts),
-        first_cycles=sums_of([{each.first: 1} for each in along])[0].cycles,
-        last_cycles=sums_of([{each.last: 1} for each in along])[0].cycles,
-        least_cycles=min(least_cycles),
-    )
+    first = cycles_of([each.first for each in along])
+    last = cycles_of([each.last for each in along])
+    return OnePass(tuple(parts), first, last, least_cycles)
+
+
+def _transfer(
+    operand: OperandPlan, kinds: Sequence[Kind], granules: tuple[int, ...]
+) -> Transfer | None:
+    """How a piece of one kind per component moves; None for an empty one."""
+    lengths, containers = [0] * len(operand.axes), [0] * len(operand.axes)
+    for (axes, _), kind in zip(operand.components, kinds, strict=True):
+        for axis, (length, whole) in zip(axes, kind, strict=True):
+            lengths[axis], containers[axis] = length, whole
+    return operand.transfer(lengths, containers, granules)
 
 
 def _along(operand: OperandPlan, loops: Loops, component: Component, staging: bool) -> Along:
@@ -228,34 +251,3 @@ def _tiles(loops: Loops, dim: int, staging: bool) -> list[tuple[bool, Range, Ran
         for l2_tile in l2_tiles
         for tile in cut(*l2_tile, l1_size)
     ]
-
-
-def _sums(
-    operand: OperandPlan,
-    kinds: Sequence[dict[Kind, int]],
-    granules: tuple[int, ...],
-    machine: Machine,
-    staging: bool,
-) -> tuple[Sums, int]:
-    """Over every combination of kinds, one of each component; with the shortest transfer."""
-    cost = dram_cycles if staging else mover_cycles
-    block_bytes = machine.burst_bytes if staging else machine.line_bytes
-    lengths, containers = [0] * len(operand.axes), [0] * len(operand.axes)
-    transfers = cycles = moved_bytes = blocks = 0
-    shortest: int | None = None
-    for combination in product(*(kind.items() for kind in kinds)):
-        count = 1
-        for (axes, _), (kind, times) in zip(operand.components, combination, strict=True):
-            count *= times
-            for axis, (length, whole) in zip(axes, kind, strict=True):
-                lengths[axis], containers[axis] = length, whole
-        transfer = operand.transfer(lengths, containers, granules)
-        if transfer is None:
-            continue
-        each = cost(transfer, machine)
-        shortest = each if shortest is None else min(shortest, each)
-        transfers += count
-        cycles += count * each
-        moved_bytes += count * transfer.bytes
-        blocks += count * transfer.blocks(block_bytes)
-    return Sums(transfers, cycles, moved_bytes, blocks), shortest or 0
