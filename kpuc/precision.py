@@ -9,6 +9,8 @@ from formats.schema import load_config, presets
 from kpuc.graph import Graph
 from kpurun.ops import op_named
 
+# From here on, rounding to the nearest gives infinity: half a step above the largest finite value.
+OVERFLOW = {DType.FP16: 65_520.0, DType.BF16: float.fromhex("0x1.FFp127")}
 COMPILED = (KPUPrecision.FP16, KPUPrecision.BF16)
 
 
@@ -65,8 +67,8 @@ def _accumulator_constants(graph: Graph) -> set[str]:
 
 def _check_range(name: str, array: np.ndarray, dtype: DType) -> None:
     largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
-    if dtype is DType.FP16 and not np.isfinite(np.float16(largest)):
+    if largest >= OVERFLOW[dtype]:
+        remedy = ": use --precision bf16" if dtype is DType.FP16 else ""
         raise CompilationError(
-            f"constant {name} holds {largest:.4g}, which fp16 cannot (65,504 at most): "
-            "use --precision bf16"
+            f"constant {name} holds {largest:.4g}, which {dtype.value} cannot{remedy}"
         )

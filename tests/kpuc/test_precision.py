@@ -69,6 +69,22 @@ def test_a_weight_that_fp16_cannot_hold_is_refused_by_name():
         storage_dtypes(conv_graph(ones() * 1e5), FP16)
 
 
+def test_the_largest_value_that_rounds_to_a_half_is_accepted():
+    below, at = np.nextafter(np.float32(65520), np.float32(0)), np.float32(65520)
+    assert storage_dtypes(conv_graph(ones() * below), FP16)["w"] is DType.FP16
+    with pytest.raises(CompilationError):
+        storage_dtypes(conv_graph(ones() * at), FP16)
+
+
+def test_what_even_bf16_cannot_hold_is_refused_too():
+    with pytest.raises(CompilationError, match=r"holds 3\.4e\+38, which bf16 cannot$"):
+        storage_dtypes(conv_graph(ones() * np.float32(3.4e38)), KPUPrecision.BF16)
+
+
+def test_infinite_weights_are_what_they_are():
+    assert storage_dtypes(conv_graph(ones() * np.float32(np.inf)), FP16)["w"] is DType.FP16
+
+
 def test_bf16_holds_what_fp16_cannot():
     assert storage_dtypes(conv_graph(ones() * 1e5), KPUPrecision.BF16)["w"] is DType.BF16
 
