@@ -28,7 +28,7 @@ def main() -> int:
     unknown = sorted(set(arguments.networks) - set(FACTORIES))
     if unknown:
         parser.error(f"no such network: {', '.join(unknown)}; known: {', '.join(FACTORIES)}")
-    warnings.filterwarnings("ignore", module="torch")
+    warnings.simplefilter("ignore", FutureWarning)  # within torch, of its own deprecations
     console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     subjects = [Subject(name) for name in arguments.networks or FACTORIES]
     bars = measured_bars(console, subjects, arguments.only, arguments.rounds)

@@ -1,5 +1,6 @@
 """Time of the simulator against eager PyTorch, in pairs, so that a noisy machine disturbs both."""
 
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from io import BytesIO
@@ -75,7 +76,9 @@ def onnxruntime_run(subject: Subject) -> Run:
 
     buffer = BytesIO()
     example = (torch.from_numpy(subject.images[0]),)
-    torch.onnx.export(subject.model, example, buffer, dynamo=False, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter: it is not what is measured
+        torch.onnx.export(subject.model, example, buffer, dynamo=False, verbose=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(buffer.getvalue(), options, ["CPUExecutionProvider"])
