@@ -4,6 +4,7 @@ A command parses, calls one public function, and prints. stdout carries only wha
 messages and progress go to stderr. This module starts fast: rich is imported when it is needed.
 """
 
+import io
 import json
 import os
 import sys
@@ -71,6 +72,7 @@ def run(app: typer.Typer, command: str, arguments: Sequence[str] | None = None) 
     arguments: without the program name; None takes the process's own.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _print_any_text()
     try:
         result = typer.main.get_command(app).main(words, prog_name=command, standalone_mode=False)
         sys.stdout.flush()
@@ -88,6 +90,13 @@ def run(app: typer.Typer, command: str, arguments: Sequence[str] | None = None) 
         print(f"{command}: error: {message}", file=sys.stderr)
         return code
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _print_any_text() -> None:
+    """A locale without our signs shows a ? in their place, and is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

@@ -82,6 +82,15 @@ def test_a_closed_pipe_is_silent(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_a_sign_that_the_locale_lacks_is_replaced(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(lambda: print("1 µs"))
+    assert console.run(app, "kpuprof", []) == 0
+    assert stdout.buffer.getvalue() == b"1 ?s\n"
+
+
 def test_an_unknown_value_lists_the_allowed_ones_and_the_nearest():
     with pytest.raises(UsageError, match="'fp61' is not one of fp16, bf16; did you mean fp16"):
         console.one_of("fp61", ["fp16", "bf16"], "--precision")
