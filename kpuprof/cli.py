@@ -15,18 +15,20 @@ from formats.console import (
     print_json,
     run,
 )
+from formats.errors import UsageError
 
 app = typer.Typer(
     help="Understand a KPU run: where time, energy and memory go.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
-@app.callback()
-def _common(version: VersionOption = False) -> None:
+@app.callback(invoke_without_command=True)
+def _common(context: typer.Context, version: VersionOption = False) -> None:
     """Understand a KPU run: where time, energy and memory go."""
+    if context.invoked_subcommand is None:
+        raise UsageError("no command: give show RUN.kprof")
 
 
 @app.command()
@@ -35,9 +37,12 @@ def show(
         str, typer.Argument(metavar="RUN.kprof", help="Profile to show; - for stdin.")
     ],
     sort: Annotated[
-        str, typer.Option(help="Order of the ops: order, cycles, energy, dram or stall.")
+        str,
+        typer.Option(metavar="KEY", help="Order of the ops: order, cycles, energy, dram or stall."),
     ] = "order",
-    top: Annotated[int, typer.Option(min=0, help="Show this many ops; 0 shows all.")] = 0,
+    top: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show this many ops; 0 shows all.")
+    ] = 0,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:

@@ -10,8 +10,11 @@ from kpuprof.rows import OpRow
 from kpuprof.summary import Summary
 
 BAR_WIDTH = 24
+BESIDE_BAR = 68  # columns that the frame, the label and the shares take
+NARROW = 72
 WIDE = 110
 CHART_WIDTH = 72
+BESIDE_CHART = 8  # columns of " cycles" after the axis
 CHART_HEIGHT = 8
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 BOUND_STYLE = {"compute": "green", "vector": "cyan", "dram": "red", "sram": "yellow"}
@@ -22,22 +25,22 @@ def render(
 ) -> RenderableType:
     """The whole report. `rows` in the order to show; `top` 0 shows all of them; width in columns
     of the terminal: a narrow one is shown fewer figures per op, never cut ones."""
-    table = _op_table(rows, top, is_wide=width >= WIDE)
-    return Group(_headline(summary), table, _memory_chart(memory))
+    table = _op_table(rows, top, width)
+    return Group(_headline(summary, width), table, _memory_chart(memory, width))
 
 
-def _headline(summary: Summary) -> Panel:
+def _headline(summary: Summary, width: int) -> Panel:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
-    for label, value in _headline_rows(summary):
+    for label, value in _headline_rows(summary, width):
         grid.add_row(label, value)
     mode = summary.mode.replace("_", " ")
     title = f"{summary.program} · {summary.precision} · {summary.config} · {mode}"
     return Panel(grid, title=title, title_align="left", expand=False)
 
 
-def _headline_rows(summary: Summary) -> list[tuple[str, RenderableType]]:
+def _headline_rows(summary: Summary, width: int) -> list[tuple[str, RenderableType]]:
     power = f"{summary.average_power_watts:.2f} W of {summary.tdp_watts:g} W TDP"
     over = summary.average_power_watts > summary.tdp_watts
     return [
@@ -52,7 +55,7 @@ def _headline_rows(summary: Summary) -> list[tuple[str, RenderableType]]:
                 power, "red" if over else ""
             ),
         ),
-        ("Cycles", _cycle_bar(summary)),
+        ("Cycles", _cycle_bar(summary, width)),
         (
             "Roofline",
             f"{summary.roofline_ratio:.1%} of speed of light ({summary.roofline_cycles:,} cycles, "
@@ -76,40 +79,46 @@ def _headline_rows(summary: Summary) -> list[tuple[str, RenderableType]]:
     ]
 
 
-def _cycle_bar(summary: Summary) -> Text:
+def _cycle_bar(summary: Summary, width: int) -> Text:
     parts = [
         ("compute", summary.compute_cycles, "green"),
         ("memory stall", summary.memory_stall_cycles, "red"),
         ("other", summary.other_cycles, "bright_black"),
     ]
     total = max(1, summary.total_cycles)
+    bar_width = min(BAR_WIDTH, max(8, width - BESIDE_BAR))
     bar = Text()
     for _, cycles, style in parts:
-        bar.append("█" * round(BAR_WIDTH * cycles / total), style)
+        bar.append("█" * round(bar_width * cycles / total), style)
     for label, cycles, style in parts:
         bar.append(f"  {label} ", style).append(f"{cycles / total:.1%}")
     return bar
 
 
-def _op_table(rows: list[OpRow], top: int, is_wide: bool) -> RenderableType:
+def _op_table(rows: list[OpRow], top: int, width: int) -> RenderableType:
     shown = rows[:top] if top else rows
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("op", overflow="fold", min_width=10)
     table.add_column("type", overflow="fold", min_width=8)
-    extra = ("time", "energy", "L2") if is_wide else ()
-    for heading in ("cycles", "%", "DRAM", "util", *extra):
+    headings = ("cycles", "%", "DRAM", "util", "time", "energy", "L2")
+    count = 7 if width >= WIDE else 4 if width >= NARROW else 2
+    for heading in headings[:count]:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
     for row in shown:
-        figures = (f"{row.time_us:,.1f} µs", f"{row.energy_uj:,.1f} µJ", size(row.l2_bytes))
-        table.add_row(
-            row.name,
-            row.op_type,
+        figures = (
             f"{row.cycles:,}",
             f"{row.share:.1%}",
             size(row.dram_bytes),
             f"{row.utilization:.0%}",
-            *(figures if is_wide else ()),
+            f"{row.time_us:,.1f} µs",
+            f"{row.energy_uj:,.1f} µJ",
+            size(row.l2_bytes),
+        )
+        table.add_row(
+            row.name,
+            row.op_type,
+            *figures[:count],
             Text(row.bound_by, BOUND_STYLE.get(row.bound_by, "bright_black")),
         )
     hidden = len(rows) - len(shown)
@@ -118,9 +127,10 @@ def _op_table(rows: list[OpRow], top: int, is_wide: bool) -> RenderableType:
     return Group(table, Text(f"… and {hidden} more ops (--top 0 shows all)", "bright_black"))
 
 
-def _memory_chart(memory: MemoryUse) -> RenderableType:
+def _memory_chart(memory: MemoryUse, width: int) -> RenderableType:
     """L2 in use over time, each column the largest use within its share of the cycles."""
-    columns = memory.peaks(CHART_WIDTH)
+    chart_width = max(1, min(CHART_WIDTH, width - BESIDE_CHART))
+    columns = memory.peaks(chart_width)
     peak = max(columns)
     ceiling = max(1, peak)
     title = f"\nL2 in use over time: peak {size(peak)} of {size(memory.capacity_bytes)}"
@@ -128,8 +138,8 @@ def _memory_chart(memory: MemoryUse) -> RenderableType:
     for level in range(CHART_HEIGHT, 0, -1):
         cells = [_cell(used * CHART_HEIGHT / ceiling - (level - 1)) for used in columns]
         lines.append(Text("│" + "".join(cells), "blue"))
-    lines.append(Text("└" + "─" * CHART_WIDTH))
-    lines.append(Text(f" 0{memory.total_cycles:>{CHART_WIDTH - 1},} cycles", "bright_black"))
+    lines.append(Text("└" + "─" * chart_width))
+    lines.append(Text(f" 0{memory.total_cycles:>{chart_width - 1},} cycles", "bright_black"))
     return Group(*lines)
 
 

@@ -65,7 +65,7 @@ def test_the_terminal_report_shows_every_op_and_the_headlines(path, capsys):
         assert text in shown
 
 
-@pytest.mark.parametrize("columns", ["80", "160"])
+@pytest.mark.parametrize("columns", ["60", "80", "160"])
 def test_what_binds_an_op_is_shown_on_narrow_and_wide_terminals(path, capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     run(app, "kpuprof", ["show", path])
@@ -73,6 +73,21 @@ def test_what_binds_an_op_is_shown_on_narrow_and_wide_terminals(path, capsys, mo
     assert "bound by" in shown
     assert "compute" in shown.split("bound by")[1]
     assert max(map(len, shown.splitlines())) <= int(columns)
+    assert shown.splitlines()[-1].startswith(" 0 "), "the chart's lines are not folded"
+
+
+def test_the_shares_of_the_cycles_stand_on_one_line_of_an_80_column_terminal(
+    path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    run(app, "kpuprof", ["show", path])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "memory stall" in line)
+    assert "other" in line
+
+
+def test_without_a_command_one_line_names_it(capsys):
+    assert run(app, "kpuprof", []) == 2
+    assert capsys.readouterr().err == "kpuprof: error: no command: give show RUN.kprof\n"
 
 
 def test_top_hides_the_rest_and_says_so(path, capsys):
