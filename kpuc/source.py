@@ -11,6 +11,7 @@ from torch.fx import Node
 _FRAME = re.compile(
     r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<code>[^\n]*)', re.M
 )
+_A_TORCH = re.compile(r"/(site|dist)-packages/torch/")  # of the computer that exported a .pt2
 _NOT_THE_USERS = (
     str(Path(torch.__file__).parent),
     str(Path(__file__).parent),
@@ -46,7 +47,7 @@ def deepest_frame(stack_trace: str) -> str:
     found = ""
     for frame in _FRAME.finditer(stack_trace):
         file = frame["file"]
-        if file.startswith((*_NOT_THE_USERS, "<")):
+        if file.startswith((*_NOT_THE_USERS, "<")) or _A_TORCH.search(file):
             continue
         found = f"{short_path(file)}:{frame['line']}: {frame['code'].strip()}"
     return found
