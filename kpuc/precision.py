@@ -17,7 +17,7 @@ COMPILED = (KPUPrecision.FP16, KPUPrecision.BF16)
 def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
     """ConfigurationError when this version or this machine cannot compute in `precision`."""
     if precision not in COMPILED:
-        names = " and ".join(known.value for known in COMPILED)
+        names = " or ".join(known.value for known in COMPILED)
         raise ConfigurationError(
             f"precision {precision.value} is not available in this version: use {names}"
         )

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from formats.console import STDIO
 from formats.program import KPUProgram
 
 
@@ -65,7 +66,7 @@ def summary(program: KPUProgram, size_bytes: int, target: str) -> str:
         ("peak DRAM", _kibibytes(program.peak_dram_bytes)),
         ("latency", f"{milliseconds:.3f} ms estimated ({cycles:,} cycles)"),
         ("energy", f"{program.estimated_total_energy_uj / 1000:.3f} mJ estimated"),
-        ("file", f"{target}, {_kibibytes(size_bytes)}"),
+        ("file", f"{'stdout' if target == STDIO else target}, {_kibibytes(size_bytes)}"),
     ]
     title = f"{program.name}: {program.precision.value} on {config.name}"
     return "\n".join([title, *(f"  {subject:10} {text}" for subject, text in rows)])
