@@ -147,6 +147,15 @@ def print_json(command: str, payload: dict[str, Any]) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
+def size_text(size_bytes: int) -> str:
+    """Bytes for a person: 900 B, 12.5 KiB, 3.1 MiB."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    if size_bytes < 1024 * 1024:
+        return f"{size_bytes / 1024:.1f} KiB"
+    return f"{size_bytes / (1024 * 1024):.1f} MiB"
+
+
 def require_different(source: str, target: str) -> None:
     """Refuse to write a file over the one that it is made from."""
     if STDIO in (source, target):

@@ -5,6 +5,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from formats.console import size_text
 from kpuprof.memory import MemoryUse
 from kpuprof.rows import OpRow
 from kpuprof.summary import Summary
@@ -68,13 +69,14 @@ def _headline_rows(summary: Summary, width: int) -> list[tuple[str, RenderableTy
         ),
         (
             "DRAM",
-            f"{size(summary.dram_read_bytes)} read · {size(summary.dram_write_bytes)} written · "
-            f"{size(summary.weight_bytes)} of weights",
+            f"{size_text(summary.dram_read_bytes)} read · "
+            f"{size_text(summary.dram_write_bytes)} written · "
+            f"{size_text(summary.weight_bytes)} of weights",
         ),
         (
             "L2 peak",
-            f"{size(summary.peak_l2_bytes)} of {size(summary.l2_bytes)} · largest live set "
-            f"{size(summary.live_set_bound_bytes)}",
+            f"{size_text(summary.peak_l2_bytes)} of {size_text(summary.l2_bytes)} · "
+            f"largest live set {size_text(summary.live_set_bound_bytes)}",
         ),
     ]
 
@@ -109,11 +111,11 @@ def _op_table(rows: list[OpRow], top: int, width: int) -> RenderableType:
         figures = (
             f"{row.cycles:,}",
             f"{row.share:.1%}",
-            size(row.dram_bytes),
+            size_text(row.dram_bytes),
             f"{row.utilization:.0%}",
             f"{row.time_us:,.1f} µs",
             f"{row.energy_uj:,.1f} µJ",
-            size(row.l2_bytes),
+            size_text(row.l2_bytes),
         )
         table.add_row(
             row.name,
@@ -133,7 +135,7 @@ def _memory_chart(memory: MemoryUse, width: int) -> RenderableType:
     columns = memory.peaks(chart_width)
     peak = max(columns)
     ceiling = max(1, peak)
-    title = f"\nL2 in use over time: peak {size(peak)} of {size(memory.capacity_bytes)}"
+    title = f"\nL2 in use over time: peak {size_text(peak)} of {size_text(memory.capacity_bytes)}"
     lines = [Text(title, "bold")]
     for level in range(CHART_HEIGHT, 0, -1):
         cells = [_cell(used * CHART_HEIGHT / ceiling - (level - 1)) for used in columns]
@@ -145,12 +147,3 @@ def _memory_chart(memory: MemoryUse, width: int) -> RenderableType:
 
 def _cell(fill: float) -> str:
     return EIGHTHS[round(8 * min(1.0, max(0.0, fill)))]
-
-
-def size(size_bytes: int) -> str:
-    """Bytes for a person: 900 B, 12.5 KiB, 3.1 MiB."""
-    if size_bytes < 1024:
-        return f"{size_bytes} B"
-    if size_bytes < 1024 * 1024:
-        return f"{size_bytes / 1024:.1f} KiB"
-    return f"{size_bytes / (1024 * 1024):.1f} MiB"

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from formats.console import size_text
 from formats.profile import KPUExecutionResult
 from formats.program import KPUProgram, KPUTensor
 from kpurun.feed import host_dtype
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-KIBIBYTE = 1024
-MEBIBYTE = 1024 * 1024
 
 
 def execution_document(
@@ -78,12 +76,20 @@ def execution_table(
         ),
         ("compute utilisation", f"{100 * metrics.compute_utilization:.1f} %", ""),
         ("DRAM bandwidth used", f"{100 * metrics.memory_bandwidth_utilization:.1f} %", ""),
-        ("DRAM read / written", _pair(metrics.dram_reads_bytes, metrics.dram_writes_bytes), "MiB"),
-        ("SRAM read / written", _pair(metrics.sram_reads_bytes, metrics.sram_writes_bytes), "MiB"),
+        (
+            "DRAM read",
+            size_text(metrics.dram_reads_bytes),
+            f"{size_text(metrics.dram_writes_bytes)} written",
+        ),
+        (
+            "SRAM read",
+            size_text(metrics.sram_reads_bytes),
+            f"{size_text(metrics.sram_writes_bytes)} written",
+        ),
         (
             "peak L2",
-            f"{program.peak_sram_bytes / KIBIBYTE:,.0f} KiB",
-            f"of {config.memory.sram_l2_bytes / KIBIBYTE:,.0f} KiB",
+            size_text(program.peak_sram_bytes),
+            f"of {size_text(config.memory.sram_l2_bytes)}",
         ),
         ("simulator", f"{min(host_ms):,.1f} ms", _repetitions(host_ms)),
     ]
@@ -92,10 +98,6 @@ def execution_table(
     for name, array in result.outputs.items():
         table.add_row(f"output {name}", _shape_text(array.shape), _range_text(array))
     return table
-
-
-def _pair(read_bytes: int, written_bytes: int) -> str:
-    return f"{read_bytes / MEBIBYTE:,.2f} / {written_bytes / MEBIBYTE:,.2f}"
 
 
 def _repetitions(host_ms: Sequence[float]) -> str:

@@ -128,3 +128,10 @@ def test_the_documents_messages_are_produced_to_the_letter():
         "Input shape mismatch: expected (1,3,224,224), got (1,3,640,640)"
     )
     assert str(too_few_calibration_samples()) == "INT8 calibration requires at least 100 samples"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"), [(900, "900 B"), (12_800, "12.5 KiB"), (3_250_585, "3.1 MiB")]
+)
+def test_sizes_are_written_for_people(size_bytes, text):
+    assert console.size_text(size_bytes) == text

@@ -10,7 +10,6 @@ from kpuprof.cli import app
 from kpuprof.memory import memory_use
 from kpuprof.rows import op_rows, sort_rows
 from kpuprof.summary import summarise
-from kpuprof.text import size
 from tests.kpuprof.profiles import small_profile
 
 
@@ -105,10 +104,3 @@ def test_a_program_is_not_a_profile(tmp_path, capsys):
     save(small_profile().program, tmp_path / "model.kpu")
     assert run(app, "kpuprof", ["show", str(tmp_path / "model.kpu")]) == 3
     assert "a profile (.kprof) is needed" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"), [(900, "900 B"), (12_800, "12.5 KiB"), (3_250_585, "3.1 MiB")]
-)
-def test_sizes_are_written_for_people(size_bytes, text):
-    assert size(size_bytes) == text

@@ -226,3 +226,10 @@ def test_help_is_quick_and_imports_neither_torch_nor_numpy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0
     assert b"--random" in done.stdout
+
+
+def test_little_traffic_is_not_rounded_to_nothing(capsys):
+    assert kpurun("model.kpu", "-i", "in.npy") == 0
+    traffic = [line for line in capsys.readouterr().err.splitlines() if "RAM read" in line]
+    assert len(traffic) == 2
+    assert not any(" 0 B" in line or "0.0" in line for line in traffic)
