@@ -14,24 +14,32 @@ __all__ = ["KPUCompiler", "compile"]
 
 def compile(
     module: "torch.nn.Module",
-    example_inputs: "Sequence[Any] | Mapping[str, Any]",
+    example_inputs: "torch.Tensor | Sequence[Any] | Mapping[str, Any]",
     *,
     config: object = "swkpu-v1",
     precision: object = "fp16",
     preprocess: str = "none",
 ) -> "KPUProgram":
-    """Compile a module for the shapes of `example_inputs`.
+    """Compile a module, as after eval(), for the shapes of `example_inputs`.
 
-    example_inputs: tensors or shapes, by position or by name. config: a preset, a file, a KPUConfig
-    or the host's own. Raises the kinds of KPUError.
+    example_inputs: tensors or shapes, by position or by name, or the only tensor. config: a preset,
+    a file, a KPUConfig or the host's own. Raises the kinds of KPUError.
     """
+    import torch
+
     from kpuc.capture import capture
     from kpuc.compiler import compile_graph, graph_hash, own_precision
     from kpuc.emit import Source
     from kpuc.lower import lower
     from kpurun.compatibility import own_config
 
-    inputs = dict(example_inputs) if isinstance(example_inputs, Mapping) else tuple(example_inputs)
+    inputs: dict[str, Any] | tuple[Any, ...]
+    if isinstance(example_inputs, Mapping):
+        inputs = dict(example_inputs)
+    elif isinstance(example_inputs, torch.Tensor):
+        inputs = (example_inputs,)
+    else:
+        inputs = tuple(example_inputs)
     graph = lower(capture(module, inputs))
     name = type(module).__name__
     source = Source(name=name, model=name, sha256=graph_hash(graph), preprocess=preprocess)

@@ -77,6 +77,11 @@ def test_inputs_may_be_given_by_name_or_as_shapes():
     assert by_shape == by_name
 
 
+def test_a_tensor_alone_is_the_only_input_not_its_rows():
+    alone = kpuc.compile(small(), torch.zeros(SHAPE))
+    assert [tensor.shape for tensor in alone.get_input_tensors()] == [SHAPE]
+
+
 def test_a_file_compiles_and_computes_what_eager_does(program):
     assert_computes_the_small_network(program)
 
