@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class KPURuntime:
         from kpurun.metrics import summarize
 
         self.unload_program()
+        if isinstance(program, str | bytes | PathLike):
+            raise UsageError("load_program takes a KPUProgram: formats.load_program reads a file")
         config = program.target_config if self._config is None else self._config
         require_executable(program)
         verify(program)

@@ -75,6 +75,11 @@ def test_a_refused_program_leaves_none_loaded():
     assert not runtime.execute({"image": IMAGE}).success
 
 
+def test_a_path_is_no_program_and_the_error_says_what_reads_it():
+    with pytest.raises(UsageError, match=r"formats\.load_program reads a file"):
+        KPURuntime().load_program("model.kpu")
+
+
 def test_a_program_survives_pickling():
     program = pickle.loads(pickle.dumps(classifier()))
     assert loaded(program).execute({"image": IMAGE}).success
