@@ -102,11 +102,7 @@ def load(source: Source) -> KPUProgram | Profile:
 
     FileError when it is unreadable, damaged, of another version or not well formed.
     """
-    try:
-        container = _unpacked(read_file(source))
-        return _program(container) if container.manifest.format == PROGRAM else _profile(container)
-    except FileError as error:
-        raise _located(source, error) from error
+    return _decoded(source, read(source))
 
 
 def load_program(source: Source) -> KPUProgram:
@@ -135,13 +131,21 @@ def read(source: Source) -> Container:
 
 def upgrade(source: Source, target: Target) -> None:
     """Rewrite a file of an older minor version in ours; FileError for a newer one."""
-    manifest = read(source).manifest
+    container = read(source)
+    manifest = container.manifest
     if _version(manifest.version) > (MAJOR, MINOR):
         raise FileError(
             f"{_name(source)}: format version {manifest.version} is newer than {VERSION}, "
             "the newest that this toolchain writes; what it adds would be lost"
         )
-    save(load(source), target)
+    save(_decoded(source, container), target)
+
+
+def _decoded(source: Source, container: Container) -> KPUProgram | Profile:
+    try:
+        return _program(container) if container.manifest.format == PROGRAM else _profile(container)
+    except FileError as error:
+        raise _located(source, error) from error
 
 
 def _located(source: Source, error: FileError) -> FileError:

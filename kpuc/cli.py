@@ -159,7 +159,9 @@ def dump(
 
 @programs.command()
 def upgrade(
-    program_path: Annotated[str, typer.Argument(metavar="OLD", help="Program or profile.")],
+    program_path: Annotated[
+        str, typer.Argument(metavar="OLD", help="Program or profile; - for stdin.")
+    ],
     output_path: Annotated[
         str, typer.Option("--output", "-o", metavar="NEW", help="File to write; - for stdout.")
     ],

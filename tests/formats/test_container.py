@@ -186,6 +186,12 @@ class TestVersions:
         formats.upgrade(tmp_path / "old.kpu", tmp_path / "new.kpu")
         assert (tmp_path / "new.kpu").read_bytes() == (tmp_path / "old.kpu").read_bytes()
 
+    def test_upgrade_reads_a_pipe_once(self, tmp_path, monkeypatch):
+        data = formats.to_bytes(tiny_program())
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        formats.upgrade("-", tmp_path / "new.kpu")
+        assert (tmp_path / "new.kpu").read_bytes() == data
+
     def test_upgrade_does_not_drop_what_a_newer_version_added(self, tmp_path):
         with pytest.raises(FileError, match=r"1\.7 is newer"):
             formats.upgrade(forged(version="1.7"), tmp_path / "new.kpu")
