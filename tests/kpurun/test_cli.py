@@ -232,4 +232,4 @@ def test_little_traffic_is_not_rounded_to_nothing(capsys):
     assert kpurun("model.kpu", "-i", "in.npy") == 0
     traffic = [line for line in capsys.readouterr().err.splitlines() if "RAM read" in line]
     assert len(traffic) == 2
-    assert not any(" 0 B" in line or "0.0" in line for line in traffic)
+    assert not any(" 0 B" in line or " 0.0" in line for line in traffic)
