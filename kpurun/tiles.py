@@ -8,7 +8,6 @@ is stored when the loops leave its tile.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from formats.config import KPUConfig
 from formats.program import MemoryType, TileConfig
 from kpurun.buffers import StagingBuffer, l1_buffers, l2_buffers
 from kpurun.compute import Place, TileShape, tile_shape
@@ -96,11 +95,11 @@ def tiling_problems(work: Work, tiling: TileConfig) -> Iterator[str]:
         yield "tiles of these sizes would write elements twice"
 
 
-def tile_commands(work: Work, tiling: TileConfig | None, config: KPUConfig) -> Iterator[Command]:
+def tile_commands(work: Work, tiling: TileConfig | None) -> Iterator[Command]:
     """Every command of one op in program order; none for a view.
 
     Of one step: DRAM to L2 loads, L2 to L1 loads (what is in L2 already first), the Compute, then
-    the stores of the results that are complete. `config` is the machine the tiling was made for.
+    the stores of the results that are complete.
     """
     if work.nest.unit is Unit.VIEW:
         return

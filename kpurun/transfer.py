@@ -11,7 +11,6 @@ from typing import NamedTuple
 from kpurun.machine import Machine
 
 ALIGNMENT_BYTES = 64  # tensors and buffers start on a line
-NCHW_ORDER = (0, 1, 2, 3)
 NHWC_ORDER = (0, 2, 3, 1)
 
 

@@ -67,7 +67,7 @@ def _tasks(
     leaving: dict[tuple[str, str], list[Task]] = defaultdict(list)
     current: dict[tuple[str, str], Task] = {}
     computed: Task | None = None
-    for command in tile_commands(work, tiling, config):
+    for command in tile_commands(work, tiling):
         length = cycles(command, config)
         if isinstance(command, Load):
             from_dram = command.source is DRAM
@@ -97,12 +97,12 @@ def _tasks(
             computed = task
             queues["c"].append(task)
         else:
-            _store(command, length, work, copies, queues, current, users, pieces, leaving, computed)
+            _store(command, length, copies, queues, current, users, pieces, leaving, computed)
     everything = [task for queue in queues.values() for task in queue]
     return everything, list(queues.values())
 
 
-def _store(command: Store, length, work, copies, queues, current, users, pieces, leaving, computed):
+def _store(command: Store, length, copies, queues, current, users, pieces, leaving, computed):
     tensor = command.tensor_id
     if command.target is DRAM:
         task = Task("dma", length, list(pieces[tensor][-1]))

@@ -44,7 +44,7 @@ def cases(draw: st.DrawFn) -> tuple[str, Work, TileConfig]:
 def test_the_closed_form_equals_the_commands(case):
     _, work, tiling = case
     listed = Counter()
-    for command in tile_commands(work, tiling, CONFIG):
+    for command in tile_commands(work, tiling):
         if isinstance(command, Compute):
             listed["compute"] += cycles(command, CONFIG)
             continue
@@ -73,7 +73,7 @@ def test_tiles_cover_every_point_once(case):
     if work.nest.unit is Unit.MOVE:
         return
     points = np.zeros([dim.size for dim in work.nest.dims], int)
-    for command in tile_commands(work, tiling, CONFIG):
+    for command in tile_commands(work, tiling):
         if isinstance(command, Compute):
             ranges = zip(command.starts, command.sizes, strict=True)
             points[tuple(slice(start, start + size) for start, size in ranges)] += 1
@@ -86,7 +86,7 @@ def test_every_result_is_stored_once_on_each_level(case):
     _, work, tiling = case
     for target in (L2, DRAM):
         stored = [np.zeros(operand.shape, int) for operand in work.writes]
-        for command in tile_commands(work, tiling, CONFIG):
+        for command in tile_commands(work, tiling):
             if isinstance(command, Store) and command.target is target:
                 stored[command.operand][tuple(slice(*span) for span in command.spans)] += 1
         for operand, counts in zip(work.writes, stored, strict=True):
@@ -103,7 +103,7 @@ def test_what_a_tile_needs_is_in_l1_when_it_computes(case):
         return
     held: dict[tuple[MemoryType, int], tuple] = {}
     names = [dim.name for dim in work.nest.dims]
-    for command in tile_commands(work, tiling, CONFIG):
+    for command in tile_commands(work, tiling):
         if isinstance(command, Load):
             if command.source is L2 and work.reads[command.operand].memory_type is DRAM:
                 for (low, high), (first, end) in zip(
@@ -130,7 +130,7 @@ def test_pieces_fit_their_buffers(case):
         (L2, l2_buffers(work, tiling), l2_bytes(plan, loops)),
     ):
         sizes = {each.tensor_id: each.tile_bytes for each in buffers if not each.is_accumulator}
-        for command in tile_commands(work, tiling, CONFIG):
+        for command in tile_commands(work, tiling):
             if isinstance(command, Load) and command.target is memory:
                 assert command.transfer.bytes <= sizes[command.tensor_id]
             if isinstance(command, Store) and command.source is memory:
@@ -141,7 +141,7 @@ def test_pieces_fit_their_buffers(case):
 def spans_of(work: Work, tiling: TileConfig, operand: int) -> list[tuple]:
     return [
         command.spans
-        for command in tile_commands(work, tiling, CONFIG)
+        for command in tile_commands(work, tiling)
         if isinstance(command, Load) and command.operand == operand and command.target is L1
     ]
 
@@ -230,7 +230,7 @@ def test_a_tiling_that_cannot_be_executed_says_why(tiling, problem):
     work = conv(4, 8, 32)
     assert problem in "; ".join(tiling_problems(work, tiling))
     with pytest.raises(ValueError, match="no legal tiling"):
-        list(tile_commands(work, tiling, CONFIG))
+        list(tile_commands(work, tiling))
 
 
 def test_a_dimension_that_is_whole_for_a_reason_is_not_split():
@@ -249,7 +249,7 @@ def test_gathered_rows_are_fetched_one_by_one_unless_all_are():
     def first_load(count: int) -> Transfer:
         indices = TensorType((count,), DType.INT64)
         work = work_on("Gather", [(9, 40), indices], {"axis": 0})
-        return next(tile_commands(work, None, CONFIG)).transfer
+        return next(tile_commands(work, None)).transfer
 
     assert first_load(3)[:2] == (3, 80)
     assert first_load(30)[:2] == (1, 9 * 80)
@@ -268,7 +268,7 @@ def test_gathered_rows_are_fetched_one_by_one_unless_all_are():
 def test_the_layout_decides_how_long_the_runs_are(order, tile, runs, run_bytes):
     work = work_on("Relu", [(1, 8, 6, 6)], order=order)
     tiling = TileConfig(tile, tuple(tile))
-    first = next(tile_commands(work, tiling, CONFIG))
+    first = next(tile_commands(work, tiling))
     assert (first.transfer.runs, first.transfer.run_bytes) == (runs, run_bytes)
 
 
@@ -276,7 +276,7 @@ def test_a_staged_tile_is_packed_in_l2():
     """Its L1 tiles are cut from the L2 tile, not from the tensor: longer runs."""
     work = work_on("Relu", [(1, 8, 6, 6)], memories=(DRAM, L2))
     tiling = TileConfig({"D1": 4}, ("D1",), l2_tile_sizes={"D2": 2}, l2_loop_order=("D2",))
-    loads = [c for c in tile_commands(work, tiling, CONFIG) if isinstance(c, Load)]
+    loads = [c for c in tile_commands(work, tiling) if isinstance(c, Load)]
     assert [(load.transfer.runs, load.transfer.run_bytes) for load in loads[:2]] == [
         (8, 24),
         (1, 96),
@@ -286,7 +286,7 @@ def test_a_staged_tile_is_packed_in_l2():
 def test_the_order_of_tiles_is_the_loop_order():
     work = conv(4, 4, 32)
     tiling = TileConfig({"OC": 16, "OH": 2}, ("OH", "OC"))
-    starts = [c.starts for c in tile_commands(work, tiling, CONFIG) if isinstance(c, Compute)]
+    starts = [c.starts for c in tile_commands(work, tiling) if isinstance(c, Compute)]
     assert [(start[2], start[1]) for start in starts] == list(product((0, 2), (0, 16)))
 
 
@@ -298,5 +298,5 @@ def test_steps_count_the_tiles():
         tiling = TileConfig({dim.name: 1}, (dim.name,))
         if any(tiling_problems(work, tiling)):
             continue
-        computes = sum(isinstance(c, Compute) for c in tile_commands(work, tiling, CONFIG))
+        computes = sum(isinstance(c, Compute) for c in tile_commands(work, tiling))
         assert estimate(work, tiling, CONFIG).steps == computes == dim.size, name

@@ -197,7 +197,7 @@ def test_roofline_estimate_pipeline_and_serial_sum_come_in_this_order(data):
     work = WORKS[data.draw(st.sampled_from(sorted(WORKS)), "op")]
     tiling = data.draw(tilings(work), "tiling")
     found = estimate(work, tiling, CONFIG)
-    lengths = [cycles(command, CONFIG) for command in tile_commands(work, tiling, CONFIG)]
+    lengths = [cycles(command, CONFIG) for command in tile_commands(work, tiling)]
     serial = sum(lengths) + CONFIG.timing.dispatch_cycles
     assert found.roofline_cycles <= found.total_cycles
     assert found.compute_cycles >= 0
@@ -223,7 +223,7 @@ def test_a_view_costs_nothing():
     work = work_on("Reshape", [(2, 3, 4)], {"shape": (6, 4)})
     assert work.nest.unit is Unit.VIEW
     assert estimate(work, WHOLE, CONFIG) == OpEstimate()
-    assert list(tile_commands(work, WHOLE, CONFIG)) == []
+    assert list(tile_commands(work, WHOLE)) == []
 
 
 def test_lines_that_stay_in_l1_are_hits():
@@ -322,7 +322,7 @@ def test_commands_name_their_memories():
     work = conv(4, 6, 8, memories=(DRAM, DRAM, DRAM))
     paths = [
         (command.source, command.target)
-        for command in tile_commands(work, WHOLE, CONFIG)
+        for command in tile_commands(work, WHOLE)
         if hasattr(command, "source")
     ]
     l1 = MemoryType.SRAM_L1
