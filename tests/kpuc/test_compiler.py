@@ -201,7 +201,7 @@ def test_a_missing_file_is_an_error_and_no_issue_of_the_model():
         KPUCompiler().validate_model("no/such/model.pt2", KPUConfig())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript itself is deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # TorchScript is deprecated
 def test_a_file_that_runs_code_needs_trust(tmp_path):
     torch.jit.save(torch.jit.trace(small(), torch.zeros(SHAPE)), tmp_path / "script.pt")
     with pytest.raises(TrustError):

@@ -208,6 +208,7 @@ def test_a_factory():
     assert_is_small(lower(capture(loaded.module, example_inputs(loaded.module))))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # TorchScript is deprecated
 @pytest.mark.parametrize("make", [torch.jit.script, partial(torch.jit.trace, strict=False)])
 def test_torchscript_needs_trust_and_then_compiles(tmp_path, make):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()

@@ -56,7 +56,8 @@ def test_exported_files_are_enough_to_calibrate_with(tmp_path):
     photos.write_all(tmp_path)
     crops = sorted((tmp_path / "calibration").glob("*.jpg"))
     assert len(crops) >= 100
-    assert Image.open(crops[0]).size == (photos.CROP_SIZE, photos.CROP_SIZE)
+    with Image.open(crops[0]) as crop:
+        assert crop.size == (photos.CROP_SIZE, photos.CROP_SIZE)
     assert {path.stem for path in (tmp_path / "evaluation").iterdir()} == set(photos.EVALUATION)
 
 
