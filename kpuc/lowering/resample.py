@@ -25,17 +25,10 @@ def upsample_nearest_vec(
     return _pick_nearest(at, x, aten.upsample_nearest1d.default, at.shape[2:], scales)
 
 
-def upsample_nearest_exact(
-    at: Site, x: Tensor, output_size: Sequence[int], *scales: float | None
-) -> Lowered:
-    """Mode "nearest-exact": by pixel centres."""
-    return _pick_nearest(at, x, aten._upsample_nearest_exact1d.default, output_size, scales)
-
-
 def upsample_nearest_exact_vec(
     at: Site, x: Tensor, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None
 ) -> Lowered:
-    """Mode "nearest-exact", given a size or scale factors."""
+    """Mode "nearest-exact": by pixel centres."""
     scales = _per_axis(x, scale_factors)
     return _pick_nearest(at, x, aten._upsample_nearest_exact1d.default, at.shape[2:], scales)
 
@@ -61,13 +54,6 @@ def _pick_nearest(
     return out if isinstance(out, Symbol) else at.emit("Identity", out)
 
 
-def upsample_linear(
-    at: Site, x: Tensor, output_size: Sequence[int], align_corners: bool, *scales: float | None
-) -> Lowered:
-    """Bilinear and its one-dimensional form: along each axis a mix of two neighbours."""
-    return _interpolate(at, x, output_size, align_corners, scales)
-
-
 def upsample_linear_vec(
     at: Site,
     x: Tensor,
@@ -75,17 +61,14 @@ def upsample_linear_vec(
     align_corners: bool,
     scale_factors: Sequence[float] | None,
 ) -> Lowered:
-    """As upsample_linear, given a size or scale factors."""
-    return _interpolate(at, x, at.shape[2:], align_corners, _per_axis(x, scale_factors))
+    """Linear, bilinear, trilinear: along each axis a mix of two neighbours.
 
-
-def _interpolate(
-    at: Site, x: Tensor, sizes: Sequence[int], align_corners: bool, scales: Scales
-) -> Symbol:
-    """The weights are torch's own: its linear interpolation of the unit vectors."""
+    The weights are torch's own: its linear interpolation of the unit vectors.
+    """
     out = x
     rank = len(x.shape)
-    for axis, (size, scale) in enumerate(zip(sizes, scales, strict=True), start=2):
+    scales = _per_axis(x, scale_factors)
+    for axis, (size, scale) in enumerate(zip(at.shape[2:], scales, strict=True), start=2):
         length = x.shape[axis]
         if size == length:
             continue
