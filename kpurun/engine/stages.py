@@ -27,9 +27,11 @@ def prepare_stage(stage: EpilogueStage) -> Stage:
 
 
 def _clip(x: Tensor, attributes: Attributes) -> Tensor:
-    if attributes["min"] is None and attributes["max"] is None:
-        return x
-    return x.clamp_(attributes["min"], attributes["max"])
+    least, most = (
+        float(bound) if isinstance(bound, str) else bound  # "inf" and "-inf"
+        for bound in (attributes["min"], attributes["max"])
+    )
+    return x if least is None and most is None else x.clamp_(least, most)
 
 
 def _swish(x: Tensor, attributes: Attributes) -> Tensor:

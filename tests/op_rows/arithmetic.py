@@ -77,6 +77,7 @@ ACTIVATION_CASES = (
     unary("clip below", "Clip", lambda x: torch.clamp(x, min=-1.5), min=-1.5),
     unary("clip above", "Clip", lambda x: torch.clamp(x, max=0.5), max=0.5),
     unary("clip crossed", "Clip", lambda x: torch.clamp(x, 2.0, 1.0), min=2.0, max=1.0),
+    unary("clip to infinity", "Clip", lambda x: torch.clamp(x, min=torch.inf), min="inf"),
     unary("clip open", "Clip", lambda x: x, min=None, max=None),
     unary("clip int32", "Clip", lambda x: torch.clamp(x, -2, 5), WHOLE_NUMBERS, min=-2, max=5),
     unary("sigmoid", "Sigmoid", torch.sigmoid),
