@@ -120,7 +120,7 @@ def fill(at: Site, x: Tensor, value: Operand) -> Lowered:
     """x overwritten with one number."""
     if isinstance(value, Symbol):
         return copy(at, x, value, False)
-    return torch.full(at.shape, float(value), dtype=torch.float64).to(at.results[0][1])
+    return torch.fill(torch.empty(at.shape, dtype=at.results[0][1]), value)
 
 
 TABLE: Table = {

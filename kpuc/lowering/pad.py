@@ -49,12 +49,14 @@ def _pads_by_axis(pad: Sequence[int], rank: int) -> tuple[list[int], list[int]]:
 
 
 def _wrap(at: Site, x: Tensor, pad: Sequence[int]) -> Lowered:
+    """What negative pads leave is wrapped around: as in torch, what they crop does not return."""
     out = x
     before, after = _pads_by_axis(pad, len(x.shape))
     for axis, (begin, end) in enumerate(zip(before, after, strict=True)):
         if begin or end:
-            positions = torch.arange(-begin, x.shape[axis] + end) % x.shape[axis]
-            out = at.gather(out, axis, positions)
+            left = torch.arange(max(-begin, 0), x.shape[axis] - max(-end, 0))
+            turns = torch.arange(-max(begin, 0), len(left) + max(end, 0))
+            out = at.gather(out, axis, left[turns % len(left)])
     return out
 
 

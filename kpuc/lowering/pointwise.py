@@ -4,6 +4,7 @@ Eager computes in the type of the result, so operands are cast to it first.
 """
 
 import math
+from math import prod
 
 import torch
 
@@ -89,8 +90,10 @@ def power(at: Site, x: Tensor, exponent: float) -> Lowered:
 
 
 def absolute(at: Site, x: Tensor) -> Lowered:
-    """|x| = max(x, 0) + max(-x, 0): one of the two is 0, so the sum is exact."""
-    return at.emit("Add", at.emit("Relu", x), at.emit("Relu", at.emit("Mul", x, -1)))
+    """|x| = max(x, 0) - min(x, 0): one of the two is 0, so the difference is exact, and where an
+    integer has no negative it wraps around as in torch.
+    """
+    return at.emit("Sub", at.emit("Relu", x), at.emit("Clip", x, max=0))
 
 
 def relu(at: Site, x: Tensor) -> Lowered:
@@ -104,11 +107,11 @@ def relu6(at: Site, x: Tensor) -> Lowered:
 
 
 def clamp(at: Site, x: Tensor, low: Operand | None = None, high: Operand | None = None) -> Lowered:
-    """min(max(x, low), high); NaN bounds are refused by the op."""
+    """min(max(x, low), high), with the axes of the bounds; NaN bounds are refused by the op."""
     least, most = _bound(low), _bound(high)
     return at.emit(
         "Clip",
-        at.cast(x),
+        at.reshape(at.cast(x), at.shape),
         min=None if least == -math.inf else least,
         max=None if most == math.inf else most,
     )
@@ -158,13 +161,11 @@ def leaky_relu(at: Site, x: Tensor, negative_slope: float) -> Lowered:
 
 def prelu(at: Site, x: Tensor, weight: Tensor) -> Lowered:
     """max(x, 0) + weight·min(x, 0), the weight one number or one per channel (axis 1)."""
-    slopes: Tensor = weight
-    if len(x.shape) != 1 and weight.shape[0] != 1:
-        shape = (-1, *(1,) * (len(x.shape) - 2))
+    slopes, rank = weight, len(x.shape)
+    if prod(weight.shape) != 1 or len(weight.shape) > rank:
+        shape = (*weight.shape, *(1,) * (rank - 2))[:rank]
         slopes = (
-            weight.reshape(shape)
-            if isinstance(weight, torch.Tensor)
-            else (at.reshape(weight, (weight.shape[0], *shape[1:])))
+            weight.reshape(shape) if isinstance(weight, torch.Tensor) else at.reshape(weight, shape)
         )
     negative = at.emit("Clip", x, max=0)
     return at.emit("Add", at.emit("Relu", x), at.emit("Mul", negative, slopes))

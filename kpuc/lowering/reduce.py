@@ -91,9 +91,9 @@ def amax(at: Site, x: Tensor, dims: Sequence[int], keepdim: bool) -> Lowered:
 
 def amin(at: Site, x: Tensor, dims: Sequence[int], keepdim: bool) -> Lowered:
     """Minimum over axes: -max(-x)."""
-    largest = amax(at, at.emit("Mul", x, -1.0), dims, keepdim)
+    largest = amax(at, at.emit("Mul", x, -1), dims, keepdim)
     assert isinstance(largest, Symbol)
-    return at.emit("Mul", largest, -1.0)
+    return at.emit("Mul", largest, -1)
 
 
 def max_along(at: Site, x: Tensor, dim: int, keepdim: bool) -> Lowered:

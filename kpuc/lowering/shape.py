@@ -158,9 +158,9 @@ def select(at: Site, x: Tensor, dim: int, index: int) -> Lowered:
 
 
 def flip(at: Site, x: Tensor, dims: Sequence[int]) -> Lowered:
-    """Axes in reverse order."""
+    """Axes in reverse order; a number has none."""
     out = x
-    for dim in dims:
+    for dim in dims if x.shape else ():
         axis = axis_of(dim, len(x.shape))
         out = at.gather(out, axis, torch.arange(x.shape[axis]).flip(0))
     return out

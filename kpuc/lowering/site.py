@@ -251,7 +251,11 @@ def axis_of(dim: int, rank: int) -> int:
 
 
 def axes_of(dims: Sequence[int] | int | None, rank: int) -> tuple[int, ...]:
-    """Sorted axes; None or an empty list stands for all of them, as in torch's reductions."""
+    """Sorted axes; None or an empty list stands for all of them, as in torch's reductions. A number
+    has none, whichever is named.
+    """
+    if not rank:
+        return ()
     if isinstance(dims, int):
         return (axis_of(dims, rank),)
     if not dims:

@@ -8,6 +8,7 @@ from tests.kpuc.module_case import ModuleCase, module, of, refused
 
 SHAPE = (2, 3, 4, 5)
 INTS = torch.tensor([[2**25 + 1, -3, 0], [7, 2, -9]])
+BYTES = torch.tensor([[250, 3, 0]], dtype=torch.uint8)
 
 CASES: tuple[ModuleCase, ...] = (
     of("mean of all", torch.mean, SHAPE),
@@ -34,6 +35,8 @@ CASES: tuple[ModuleCase, ...] = (
     of("min along an axis", lambda x: torch.min(x, 2, keepdim=True).values, SHAPE),
     of("max of all", torch.max, SHAPE),
     of("min of all", torch.min, SHAPE),
+    of("a number over its axis", lambda x: (x.sum().sum(0), x.sum().mean(-1)), SHAPE),
+    of("extrema of a number", lambda x: (x.sum().amax(-1), x.sum().min(0)[0]), SHAPE),
     module("dropout", lambda: nn.Dropout(0.5), SHAPE),
     module(
         "dropout in place", lambda: nn.Sequential(nn.ReLU(), nn.Dropout(0.5, inplace=True)), SHAPE
@@ -65,5 +68,6 @@ REFUSED = (
     refused("variance of one", lambda x: torch.var(x[:1], 0), (SHAPE,), "ReduceVariance"),
     refused("cumulative sum", lambda x: x.cumsum(1), (SHAPE,), "CumSum"),
     refused("maximum of integers", lambda x: torch.amax(x, 1), (INTS,), "MaxPool", "floating"),
+    refused("minimum of bytes", lambda x: x.amin(1), (BYTES,), "MaxPool", "floating"),
     refused("product", lambda x: x.prod(1), (SHAPE,), "ReduceProd"),
 )
