@@ -85,7 +85,8 @@ def _figures(program: KPUProgram, found: OpEstimate) -> dict[str, float]:
     config, machine = program.target_config, machine_of(program.target_config)
     energy = energy_pj(found, config, program.precision)
     arrays = machine.macs(program.precision).time(found.macs)
-    lanes = found.lane_ops / machine.all_lanes
+    drains = machine.overlap_folds or found.macs == found.lane_macs  # else lanes take no time
+    lanes = found.lane_ops / machine.all_lanes if drains else 0.0
     return {
         "cycles": float(found.total_cycles),
         **{name: float(getattr(found, name)) for name in COPIED},

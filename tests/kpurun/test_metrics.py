@@ -94,6 +94,23 @@ def test_utilisations_are_shares_of_the_peak(metrics):
     assert all(0 <= row["utilization"] <= 1 for row in metrics.op_metrics.values())
 
 
+def test_lanes_that_take_no_time_do_not_count():
+    builder = ProgramBuilder()
+    x = builder.input("x", (1, 1, 64, 64))
+    filters = builder.constant("filters", np.ones((16, 1, 1, 1), np.float32))
+    bias = builder.constant("bias", np.ones(16, np.float32))
+    program = builder.program(builder.op("Conv", x, filters, bias))
+    config = program.target_config
+    few = replace(config.compute, vector_lanes=1, compute_tiles=1)
+    folded = replace(config.timing, overlap_folds=False)
+    program = replace(program, target_config=replace(config, compute=few, timing=folded))
+
+    (row,) = summarize(program).op_metrics.values()
+
+    assert row["lane_ops"] > row["cycles"]
+    assert 0 < row["utilization"] <= 1
+
+
 def test_rows_have_every_figure_and_views_cost_nothing(metrics):
     for op_id, row in metrics.op_metrics.items():
         assert set(OP_FIGURES) <= row.keys()
