@@ -226,7 +226,7 @@ class Site:
             if semantic_dtype(operand.dtype) == target:
                 return operand
             return operand.to(_STORED_AS[target])
-        return torch.tensor(operand, dtype=_STORED_AS[target])
+        return torch.tensor(operand).to(_STORED_AS[target])  # an integer wraps around
 
     def reshape(self, operand: Symbol | torch.Tensor, shape: Sequence[int]) -> Symbol:
         """`operand` with another shape; the operand itself if that is its shape already."""

@@ -26,6 +26,7 @@ CASES: tuple[ModuleCase, ...] = (
     of("add integers exactly", lambda a: a + 1, INTS),
     of("add integers alpha", lambda a, b: torch.add(a, b, alpha=3), INTS, INTS),
     of("add int32 and int64", torch.add, INT32, INTS),
+    of("a number wraps around", lambda a: a + 2**40 + 2**31, INT32),
     of("bytes wrap around", lambda a: a + a, BYTES),
     of("integer plus fraction is float", lambda a: a + 0.5, INT32),
     of("boolean plus float", lambda a, b: a + b, FLAGS, (2, 3)),
