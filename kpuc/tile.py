@@ -61,11 +61,16 @@ def _tile(work: Work, config: KPUConfig, l2_budget_bytes: int) -> TileConfig:
 def _fastest(
     plan: Plan, machine: Machine, batch: list[Loops], l2_budget_bytes: int
 ) -> Loops | None:
-    """The best loops around the most promising of the L1 tiles; None if L2 is too small for all."""
+    """The best loops around the most promising of the L1 tiles; None if L2 is too small for all.
+
+    Each with its reduction split as it will be: transfers that hide behind the longer work of a few
+    arrays would show once others join.
+    """
     good_enough = CLOSE_TO_IDEAL * _ideal_cycles(plan, machine)
     best: Loops | None = None
     best_cycles = tried = 0
     for tiled in _by_promise(plan, machine, batch):
+        tiled = _on_idle_arrays(plan, tiled, machine)
         possible = [
             loops for loops in around(plan, tiled) if _is_possible(plan, loops, l2_budget_bytes)
         ]

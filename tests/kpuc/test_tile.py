@@ -124,6 +124,21 @@ def test_more_room_is_never_worse():
     assert taken == sorted(taken, reverse=True)
 
 
+def test_the_search_knows_which_reductions_will_be_split():
+    shapes = [(2, 62, 38, 10), (66, 62, 5, 5), (66,)]
+    work = work_on("Conv", shapes, {"strides": (3, 3)}, memories=(DRAM, DRAM, DRAM, DRAM))
+    arrays = replace(CONFIG.compute, systolic_rows=8, systolic_cols=8, compute_tiles=16)
+
+    def cycles(gigabytes_per_second: float) -> int:
+        memory = replace(
+            CONFIG.memory, sram_l1_bytes=32 * KIBIBYTE, dram_bandwidth_gbps=gigabytes_per_second
+        )
+        config = replace(CONFIG, memory=memory, compute=arrays)
+        return estimate(work, tile(work, config, 2 * MEBIBYTE), config).total_cycles
+
+    assert cycles(100.0) <= cycles(51.2) <= cycles(25.6)
+
+
 def test_the_error_names_what_the_smallest_tile_takes():
     work = work_on("Softmax", [(2, 100_000)], {"axis": 1})  # a row of 200 kB in, one out
     with pytest.raises(MemoryError) as caught:
