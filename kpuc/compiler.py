@@ -75,7 +75,7 @@ def plan_graph(
     """Everything that is decided about a lowered graph: what `emit` joins.
 
     Raises ConfigurationError for a precision that is not to be had, UnsupportedOpError,
-    CompilationError, MemoryError.
+    CompilationError, LimitError, MemoryError.
     """
     require_precision(config, precision)
     graph = optimise(graph, config, observe)

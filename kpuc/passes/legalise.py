@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from formats.config import KPUConfig
-from formats.errors import CompilationError, UnsupportedOpError
+from formats.errors import LimitError, UnsupportedOpError
 from formats.program import EpilogueStage
 from kpuc.graph import Graph, Node
 
@@ -12,7 +12,7 @@ def legalise(graph: Graph, config: KPUConfig) -> Graph:
     """Activations that are no ops of the machine as the one stage of an Identity.
 
     UnsupportedOpError names every op and activation that the machine lacks, with its source line;
-    CompilationError a tensor of too many dimensions or a batch that is too large.
+    LimitError a tensor of too many dimensions or a batch that is too large.
     """
     _check_limits(graph, config)
     nodes = tuple(_as_stage(node, config) for node in graph.nodes)
@@ -57,14 +57,14 @@ def _detail(op_type: str, node: Node, config: KPUConfig) -> str:
 def _check_limits(graph: Graph, config: KPUConfig) -> None:
     for value, type_ in graph.types.items():
         if type_.rank > config.max_tensor_dims:
-            raise CompilationError(
+            raise LimitError(
                 f"{_where(graph, value)} has {type_.rank} dimensions {list(type_.shape)}; "
                 f"{config.name} takes at most {config.max_tensor_dims}"
             )
     for value in graph.inputs:
         type_ = graph.types[value]
         if type_.shape and type_.shape[0] > config.max_batch_size and _has_batch(graph, value):
-            raise CompilationError(
+            raise LimitError(
                 f"input {graph.names.get(value, value)!r} {list(type_.shape)} is a batch of "
                 f"{type_.shape[0]}; {config.name} takes at most {config.max_batch_size}"
             )

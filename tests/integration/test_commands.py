@@ -150,7 +150,7 @@ def test_an_input_that_does_not_fit_is_one_line_and_leaves_no_file(folder, array
         (["no/such/model.pt2"], 3, "no/such/model.pt2"),
         ([SMALL, "--precision", "fp61"], 2, "fp16"),
         ([SMALL, "--precison", "fp16"], 2, "--precision"),
-        ([SMALL, "--input-shape", "17,3,16,16"], 4, "16"),
+        ([SMALL, "--input-shape", "17,3,16,16"], 5, "16"),
         ([SMALL, "--precision", "int8"], 4, "int8"),
         ([SMALL, "--config", "swkpu-v9"], 2, "swkpu-v1"),
         ([SMALL, "--set", "memory.sram_l2_byte=4MiB"], 2, "sram_l2_bytes"),

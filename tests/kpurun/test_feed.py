@@ -61,6 +61,10 @@ WRONG_INPUTS = {
         {"image": np.where(np.arange(8) == 3, -np.inf, IMAGE)},
         "input 'image' contains infinity, first at (0, 0, 0, 3)",
     ),
+    "nothing but infinity": (
+        {"image": np.full_like(IMAGE, np.inf)},
+        "input 'image' contains infinity, first at (0, 0, 0, 0)",
+    ),
     "overflow": (
         {"image": np.full((1, 3, 8, 8), 65520, np.float32)},
         "input 'image' contains values beyond the range of fp16 (from 65520 to 65520)",
@@ -72,6 +76,7 @@ WRONG_INPUTS = {
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("inputs", "message"), WRONG_INPUTS.values(), ids=WRONG_INPUTS)
 def test_a_wrong_input_is_returned_as_its_message(inputs, message):
     runtime = loaded(classifier())
