@@ -3,6 +3,7 @@
 The configuration may be the host's own class: it is read by attribute, never by isinstance.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -124,12 +125,26 @@ def _require_limits(program: KPUProgram, config: KPUConfig) -> None:
                 f"max_tensor_dims of {config.name} is {config.max_tensor_dims}"
             )
     for tensor in program.get_input_tensors():
-        batch = tensor.shape[0] if len(tensor.shape) > 1 else 1
-        if batch > config.max_batch_size:
+        uses = [
+            (op.op_type, program.tensors[op.output_ids[0]].shape)
+            for op in program.ops
+            if tensor.id in op.input_ids
+        ]
+        if is_batched(tensor.shape, uses) and tensor.shape[0] > config.max_batch_size:
             raise LimitError(
-                f"input {tensor.name} has a batch of {batch}, "
+                f"input {tensor.name} has a batch of {tensor.shape[0]}, "
                 f"max_batch_size of {config.name} is {config.max_batch_size}"
             )
+
+
+def is_batched(shape: tuple[int, ...], uses: Sequence[tuple[str, tuple[int, ...]]]) -> bool:
+    """Whether the first dimension of an input is its batch: not of a vector, nor of what the model
+    puts a batch of one in front of. uses: type and result shape of every op that reads it.
+    """
+    is_extended = bool(uses) and all(
+        op_type in ("Reshape", "Unsqueeze") and result[0] == 1 for op_type, result in uses
+    )
+    return len(shape) > 1 and not is_extended
 
 
 def _require_memory(program: KPUProgram, config: KPUConfig) -> None:

@@ -6,6 +6,7 @@ from formats.config import KPUConfig
 from formats.errors import LimitError, UnsupportedOpError
 from formats.program import EpilogueStage
 from kpuc.graph import Graph, Node
+from kpurun.compatibility import is_batched
 
 
 def legalise(graph: Graph, config: KPUConfig) -> Graph:
@@ -71,15 +72,9 @@ def _check_limits(graph: Graph, config: KPUConfig) -> None:
 
 
 def _has_batch(graph: Graph, value: str) -> bool:
-    """The first dimension of an input is its batch, except of a vector, and of what the model puts
-    a batch of one in front of.
-    """
     readers = [node for node in graph.nodes if value in node.inputs]
-    added = readers and all(
-        node.op_type in ("Reshape", "Unsqueeze") and graph.types[node.outputs[0]].shape[0] == 1
-        for node in readers
-    )
-    return graph.types[value].rank > 1 and not added
+    uses = [(node.op_type, graph.types[node.outputs[0]].shape) for node in readers]
+    return is_batched(graph.types[value].shape, uses)
 
 
 def _where(graph: Graph, value: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from enum import Enum
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from formats.config import ComputeConfig, KPUConfig, MemoryConfig
@@ -96,6 +97,13 @@ def test_a_batch_beyond_the_machine_is_refused():
     program = builder.program(builder.op("Relu", builder.input("x", (17, 4))))
     with pytest.raises(LimitError, match=r"input x has a batch of 17.*is 16"):
         loaded(program)
+
+
+def test_an_image_that_the_model_puts_a_batch_of_one_in_front_of_is_no_batch():
+    builder = ProgramBuilder()
+    batched = builder.op("Unsqueeze", builder.input("image", (32, 2, 2)), axes=(0,))
+    program = builder.program(builder.op("Relu", batched))
+    assert loaded(program).execute({"image": np.ones((32, 2, 2), np.float32)}).success
 
 
 def malformed(**changes):
