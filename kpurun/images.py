@@ -100,7 +100,8 @@ def _yolo(image: "Image", size: tuple[int, int]) -> np.ndarray:
 
     height, width = size
     scale = min(width / image.width, height / image.height)
-    resized_width, resized_height = round(image.width * scale), round(image.height * scale)
+    resized_width = max(1, round(image.width * scale))
+    resized_height = max(1, round(image.height * scale))
     resized = image.resize((resized_width, resized_height), Images.Resampling.BILINEAR)
     canvas = Images.new("RGB", (width, height), (YOLO_GREY,) * 3)
     left = round((width - resized_width) / 2 - 0.1)

@@ -96,7 +96,7 @@ def _positional(arrays: dict[str, np.ndarray], program: KPUProgram) -> dict[str,
 def _read_npy(data: bytes, source: str) -> np.ndarray:
     try:
         return np.asarray(np.load(BytesIO(data), allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # numpy evaluates the header: anything may be wrong with it
         raise FileError(f"{source}: not a readable .npy file: {_one_line(error)}") from error
 
 
@@ -110,8 +110,13 @@ def _read_npz(data: bytes, source: str) -> dict[str, np.ndarray]:
         if unpacked_bytes > MOST_BYTES:
             raise FileError(f"{source}: unpacks to {unpacked_bytes} bytes, more than {MOST_BYTES}")
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name]) for name in arrays.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+            content = {name: arrays[name] for name in arrays.files}
+        if not all(isinstance(array, np.ndarray) for array in content.values()):
+            raise FileError(f"{source}: not a readable .npz file: a member is no array")
+        return content
+    except FileError:
+        raise
+    except Exception as error:  # also of every decompressor
         raise FileError(f"{source}: not a readable .npz file: {_one_line(error)}") from error
 
 

@@ -107,7 +107,7 @@ def _repetitions(host_ms: Sequence[float]) -> str:
 
 
 def _range_text(array: np.ndarray) -> str:
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or array.size == 0:
         return array.dtype.name
     return f"{array.dtype.name} {float(array.min()):.5g} … {float(array.max()):.5g}"
 

@@ -1,6 +1,7 @@
 """Reading inputs: every kind of file, and every way in which one does not fit."""
 
 from io import BytesIO
+from zipfile import ZIP_LZMA, ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
@@ -34,11 +35,37 @@ def npz(*arrays, **named) -> bytes:
     return buffer.getvalue()
 
 
+def damaged(data: bytes, offset: int) -> bytes:
+    wrong = bytes(byte ^ 0xFF for byte in data[offset : offset + 4])
+    return data[:offset] + wrong + data[offset + 4 :]
+
+
+def deflated(**named) -> bytes:
+    buffer = BytesIO()
+    np.savez_compressed(buffer, **named)
+    return buffer.getvalue()
+
+
+def zipped(content: bytes, compression: int = ZIP_STORED) -> bytes:
+    buffer = BytesIO()
+    with ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("x0.npy", content)
+    return buffer.getvalue()
+
+
+def claiming(shape: str) -> bytes:
+    """An .npy without data whose header claims a shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode()
+
+
 def encoded(image: Image.Image, kind: str = "png", **options) -> bytes:
     buffer = BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
+
+LISTED, LOCKED = (b"PK\1\2\x14\3\x14\0" + flags for flags in (b"\0\0", b"\1\0"))
 
 A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((4,), np.float32)
 
@@ -69,12 +96,32 @@ def test_one_array_for_two_inputs_is_a_usage_error_that_names_them():
         (npy(A)[:-4], r"not a readable \.npy"),
         (npz(A)[:-30], r"not a readable \.npz"),
         (npz(x0=np.array([{}], dtype=object)), r"not a readable \.npz.*pickle"),
+        (damaged(deflated(x0=A), 60), r"not a readable \.npz"),
+        (damaged(zipped(npy(A), ZIP_LZMA), 60), r"not a readable \.npz"),
+        (zipped(npy(A)).replace(LISTED, LOCKED), r"not a readable \.npz"),
+        (claiming("(1000000000000, 3)"), r"not a readable \.npy"),
+        (zipped(claiming("(1000000000000, 3)")), r"not a readable \.npz"),
+        (claiming(f"({10**30}, 3)"), r"not a readable \.npy"),
+        (claiming("(3"), r"not a readable \.npy"),
+        (zipped(b"no array"), r"not a readable \.npz"),
         (save({"x0": A})[:-1], r"not a readable \.safetensors"),
         (encoded(Image.new("RGB", (40, 40)))[:60], "not a readable image"),
         (b"\x89PNG\r\n\x1a\n", "not a readable image"),
         (encoded(Image.new("I;16", (8, 8))), "more than 8 bits"),
     ],
-    ids=["empty", "text", "npy", "npz", "pickle", "safetensors", "png", "signature", "16 bits"],
+    ids=[
+        *("empty", "text", "npy", "npz", "pickle", "deflate", "lzma", "password", "huge npy"),
+        *(
+            "huge npz",
+            "huger npy",
+            "open header",
+            "no array",
+            "safetensors",
+            "png",
+            "signature",
+            "16 bits",
+        ),
+    ],
 )
 def test_an_unreadable_file_is_named_with_the_reason(data, message):
     with pytest.raises(FileError, match=f"^photo.bin: .*{message}") as caught:
@@ -120,6 +167,11 @@ def test_yolo_keeps_the_aspect_on_grey():
     np.testing.assert_allclose(read[0, :, 48:], 114 / 255, atol=1e-7)
     expected = np.asarray(gradient(64, 32), np.float32) / 255
     np.testing.assert_allclose(read[0, :, 16:48].transpose(1, 2, 0), expected, atol=1e-7)
+
+
+def test_yolo_keeps_a_line_of_pixels_that_scaling_would_lose():
+    read = read_image(encoded(gradient(900, 1)), "in", (1, 3, 64, 64), "yolo")
+    assert (read[0, 2] != np.float32(114 / 255)).any(axis=1).sum() == 1
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA", "CMYK"])
