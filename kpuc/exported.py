@@ -8,6 +8,7 @@ only what passes is written to a new archive in memory, which is then loaded.
 
 import io
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from formats.errors import FileError, TrustError
+from formats.errors import FileError, KPUError, TrustError
 
 _MODEL = "models/model.json"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -43,13 +44,18 @@ _KEPT_METADATA = ("stack_trace", "nn_module_stack")  # shown to people, never ev
 
 def read_exported(path: Path, trust_pickle: bool) -> ExportedProgram:
     """The exported program; TrustError if the file holds more than ATen and plain tensors."""
-    source: Any = str(path)
-    if not trust_pickle:
-        source = io.BytesIO(_plain_archive(path))
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # of a broken file it logs tracebacks before it raises
     try:
+        source: Any = str(path) if trust_pickle else io.BytesIO(_plain_archive(path))
         return torch.export.load(source)
-    except (RuntimeError, ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+    except KPUError:
+        raise
+    except Exception as error:  # zipfile, json and torch raise anything
         raise FileError(f"{path}: not a program of torch.export: {_first_line(error)}") from None
+    finally:
+        logger.setLevel(level)
 
 
 def _plain_archive(path: Path) -> bytes:

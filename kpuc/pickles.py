@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from formats.errors import FileError, TrustError
+from formats.errors import FileError, KPUError, TrustError
 from kpuc.trust import allow_list
 
-_READ_ERRORS = (RuntimeError, ValueError, LookupError, EOFError, AttributeError, OSError)
 # Where checkpoints keep the module: the averaged weights first, as Ultralytics does.
 _MODULE_KEYS = ("ema", "model", "module", "net", "network")
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model_state", "ema", "model", "net")
@@ -20,16 +19,22 @@ _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model_state", "ema", "mod
 
 def read_pickle(path: Path, trust_pickle: bool, own_packages: Collection[str] = ()) -> Any:
     """What the file holds. TrustError if that takes running code the user has not agreed to."""
+    try:
+        return _content(path, trust_pickle, own_packages)
+    except KPUError:
+        raise
+    except Exception as error:  # torch, zipfile and the pickle's own classes raise anything
+        raise FileError(f"{path}: not a torch file ({_first_line(error)})") from None
+
+
+def _content(path: Path, trust_pickle: bool, own_packages: Collection[str]) -> Any:
     if _is_torchscript(path):
         return _read_torchscript(path, trust_pickle)
     if trust_pickle:
         return _load(path, weights_only=False)
     if not zipfile.is_zipfile(path):
         return _load(path, weights_only=True)  # the format before torch 1.6: tensors only
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (*_READ_ERRORS, pickle.UnpicklingError) as error:
-        raise FileError(f"{path}: not a torch file: {_first_line(error)}") from None
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     allowed = allow_list(names, str(path), own_packages)
     with torch.serialization.safe_globals(allowed):
         return _load(path, weights_only=True)
@@ -47,8 +52,6 @@ def _load(path: Path, weights_only: bool) -> Any:
         raise FileError(f"{path}: not a torch file ({_first_line(error)})") from None
     except ModuleNotFoundError as error:
         raise FileError(f"{path}: it needs the package {error.name!r}, not installed") from None
-    except _READ_ERRORS as error:
-        raise FileError(f"{path}: not a torch file ({_first_line(error)})") from None
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -64,7 +67,7 @@ def _read_torchscript(path: Path, trust_pickle: bool) -> Any:
     try:
         # torch.jit is not annotated
         return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    except _READ_ERRORS as error:
+    except RuntimeError as error:
         raise FileError(f"{path}: not a TorchScript file: {_first_line(error)}") from None
 
 

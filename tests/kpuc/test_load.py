@@ -252,6 +252,17 @@ def test_a_truncated_exported_program_is_a_file_error(tmp_path):
 
     with pytest.raises(FileError, match=r"torn\.pt2"):
         load_model(tmp_path / "torn.pt2")
+    with pytest.raises(FileError, match=r"torn\.pt2"):
+        load_model(tmp_path / "torn.pt2", trust_pickle=True)
+
+
+def test_a_checkpoint_with_a_damaged_directory_is_a_file_error(tmp_path):
+    torch.save({"w": torch.ones(1)}, tmp_path / "torn.pt")
+    data = (tmp_path / "torn.pt").read_bytes()
+    (tmp_path / "torn.pt").write_bytes(data.replace(b"PK\1\2", b"PK\1\3"))
+
+    with pytest.raises(FileError, match=r"torn\.pt"):
+        load_model(tmp_path / "torn.pt")
 
 
 @pytest.mark.parametrize(
