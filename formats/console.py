@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +24,7 @@ from formats.errors import (
     EXIT_BUG,
     EXIT_DONE,
     EXIT_INTERRUPTED,
+    EXIT_LIMIT,
     EXIT_USAGE,
     KPUError,
     UsageError,
@@ -87,6 +88,8 @@ def run(app: typer.Typer, command: str, arguments: Sequence[str] | None = None) 
         if "--traceback" in words:
             traceback.print_exc()
         code, message = _explain(error)
+        if isinstance(error, OSError):
+            _leave_closed_pipe()  # a full disk refuses what is buffered once more
         print(f"{command}: error: {message}", file=sys.stderr)
         return code
     return result if isinstance(result, int) else EXIT_DONE
@@ -104,8 +107,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if isinstance(error, TyperException):
         return EXIT_USAGE, " ".join(error.format_message().split())
-    if isinstance(error, OSError) and error.filename is not None:
-        return EXIT_BAD_FILE, f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return EXIT_BAD_FILE, f"{error.filename or 'stdin or stdout'}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return EXIT_LIMIT, "this computer has not enough memory for it"
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return EXIT_BUG, f"internal error, a bug of ours: {what} (--traceback shows where)"
 
@@ -162,6 +167,18 @@ def require_different(source: str, target: str) -> None:
         return
     if Path(target).exists() and Path(target).resolve() == Path(source).resolve():
         raise UsageError(f"{target}: the output would overwrite the input")
+
+
+def require_distinct(targets: Mapping[str, str | None]) -> None:
+    """Refuse to write two outputs to one file or to stdout. targets: path by option."""
+    taken: dict[str, str] = {}
+    for option, target in targets.items():
+        if target is None or (Path(target).exists() and not Path(target).is_file()):
+            continue  # several may go to /dev/null
+        place = target if target == STDIO else str(Path(target).resolve())
+        if place in taken:
+            raise UsageError(f"{taken[place]} and {option} both name {target}")
+        taken[place] = option
 
 
 @dataclass(frozen=True)

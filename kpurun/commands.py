@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.console import STDIO, Terminal, print_json, read_stdin, require_different
+from formats.console import (
+    STDIO,
+    Terminal,
+    print_json,
+    read_stdin,
+    require_different,
+    require_distinct,
+)
 from formats.container import load_program, save, write_file
 from formats.errors import FileError, UsageError
 from formats.program import KPUProgram
@@ -106,12 +113,13 @@ def _check_files(request: Request) -> None:
     """Everything about the files that can be known before one is read."""
     if request.input_path is not None and request.random_seed is not None:
         raise UsageError("-i and --random exclude each other")
+    if request.preprocess is not None and request.random_seed is not None:
+        raise UsageError("--preprocess is for images, --random makes arrays")
     if request.program_path == request.input_path == STDIO:
         raise UsageError("only one of the program and the input can come from stdin")
     if request.targets.count(STDIO) + request.as_json > 1:
         raise UsageError("only one of -o -, --profile - and --json can go to stdout")
-    if request.output_path == request.profile_path not in (None, STDIO):
-        raise UsageError(f"-o and --profile both name {request.output_path}")
+    require_distinct({"-o": request.output_path, "--profile": request.profile_path})
     for target in request.targets:
         require_different(request.program_path, target)
         if request.input_path is not None:

@@ -1,5 +1,6 @@
 """The commands' shared conduct: exit codes, one line per mistake, what goes where."""
 
+import builtins
 import io
 import json
 import sys
@@ -50,6 +51,8 @@ def app_raising(error: BaseException | None) -> typer.Typer:
         (MemoryError(1, 0, "SRAM"), 5),
         (LimitError("too many"), 5),
         (TrustError("needs trust"), 6),
+        (OSError(28, "No space left on device"), 3),
+        (builtins.MemoryError(), 5),
         (ZeroDivisionError("division by zero"), 70),
         (KeyboardInterrupt(), 130),
     ],

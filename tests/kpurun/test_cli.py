@@ -160,11 +160,14 @@ def one_line_error(capsys) -> str:
         (["-i", "words.npy"], 2, "must be float32, got an array of <U5"),
         (["-i", "model.kpu"], 3, "model.kpu: a zip file, but not an .npz"),
         (["-i", "in.npy", "--preprocess", "yolo"], 2, "--preprocess is for images"),
+        (["--random", "0", "--preprocess", "yolo"], 2, "--preprocess is for images"),
+        (["-i", "empty.npy"], 2, "expected (1,3,8,8), got (0,3,8,8)"),
         (["-i", "in.npy", "--preprocess", "imagnet"], 2, "did you mean imagenet?"),
         (["--random", "0", "-o", "out.txt"], 2, "written as .npz, .npy, .safetensors"),
         (["--random", "0", "-o", "model.kpu"], 2, "would overwrite the input"),
         (["--random", "0", "-o", "absent/out.npz"], 3, "No such file or directory"),
         (["--random", "0", "-o", "x.npz", "--profile", "x.npz"], 2, "both name x.npz"),
+        (["--random", "0", "-o", "x.npz", "--profile", "./x.npz"], 2, "both name ./x.npz"),
         (["--random", "0", "-o", "-", "--json"], 2, "can go to stdout"),
         (["--random", "-1"], 2, "--random"),
         (["--random", "0", "--repeat", "0"], 2, "--repeat"),
@@ -179,6 +182,7 @@ def one_line_error(capsys) -> str:
 )
 def test_a_mistake_is_one_line_with_its_exit_code_and_leaves_no_file(words, code, message, capsys):
     np.save("wide.npy", np.zeros((1, 3, 8, 9), np.float32))
+    np.save("empty.npy", np.zeros((0, 3, 8, 8), np.float32))
     np.save("nan.npy", np.full((1, 3, 8, 8), np.nan, np.float32))
     np.save("words.npy", np.full((1, 3, 8, 8), "hello"))
     before = sorted(os.listdir())
