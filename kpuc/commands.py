@@ -4,12 +4,13 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formats.config import KPUConfig
-from formats.console import STDIO, Terminal, one_of, print_json, require_different
+from formats.console import STDIO, Terminal, one_of, print_json, require_different, require_distinct
 from formats.container import to_bytes, write_file
 from formats.errors import CompilationError, UsageError
 from formats.program import KPUProgram
@@ -52,7 +53,7 @@ class Request:
 
 
 class _StopRequest(Exception):  # noqa: N818  not an error
-    """Compilation has reached the pass of `--stop-after`."""
+    """Compilation has reached the pass of `--stop-after`; its argument is the graph as text."""
 
 
 def compile_model(request: Request, terminal: Terminal) -> None:
@@ -91,21 +92,33 @@ def _check_options(request: Request) -> None:
     writes = request.output_path is not None or request.stop_after is not None
     if not (writes or request.check or request.estimate_memory):
         raise UsageError("no output: give -o MODEL.kpu (or --check, --estimate-memory)")
-    if request.output_path == STDIO and request.as_json:
-        raise UsageError("only one of -o - and --json can go to stdout")
+    if request.as_json and STDIO in (request.output_path, request.remarks_path):
+        raise UsageError("only one of -o -, --remarks - and --json can go to stdout")
     if request.output_path == STDIO and sys.stdout.isatty():
         raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
     if request.depfile is not None and request.output_path in (None, STDIO):
         raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
-    for target in (request.output_path, request.remarks_path, request.depfile):
+    written = {
+        "-o": request.output_path,
+        "--remarks": request.remarks_path,
+        "--depfile": request.depfile,
+    }
+    require_distinct(written)
+    for target in written.values():
         if target is not None:
             require_different(request.model, target)
 
 
+def _models_prints_on_stderr() -> AbstractContextManager[object]:
+    """While the model's own code runs: what it prints is not what was asked for on stdout."""
+    return redirect_stdout(sys.stderr)
+
+
 def _check(request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig) -> None:
-    problems = compiler.validate_model(
-        path, config, precision=request.precision, input_shapes=request.input_shapes
-    )
+    with _models_prints_on_stderr():
+        problems = compiler.validate_model(
+            path, config, precision=request.precision, input_shapes=request.input_shapes
+        )
     if request.as_json:
         print_json("check", {"model": request.model, "problems": problems})
     else:
@@ -117,9 +130,10 @@ def _check(request: Request, path: str, compiler: "KPUCompiler", config: KPUConf
 def _estimate_memory(
     request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig
 ) -> None:
-    memory = compiler.estimate_memory(
-        path, config, request.precision, input_shapes=request.input_shapes
-    )
+    with _models_prints_on_stderr():
+        memory = compiler.estimate_memory(
+            path, config, request.precision, input_shapes=request.input_shapes
+        )
     if request.as_json:
         print_json("estimate-memory", {"model": request.model, "bytes": memory})
         return
@@ -142,19 +156,20 @@ def _compile(
             name = f"{len(graphs):02d}-{stage}.txt"
             _save_pass(Path(request.save_passes) / name, dump(graph, formats))
         if stage == request.stop_after:
-            sys.stdout.write(dump(graph, formats))
-            raise _StopRequest
+            raise _StopRequest(dump(graph, formats))
 
     try:
-        program = compiler.compile(
-            path,
-            config,
-            request.precision,
-            input_shapes=request.input_shapes,
-            preprocess=request.preprocess,
-            observe=observe,
-        )
-    except _StopRequest:
+        with _models_prints_on_stderr():
+            program = compiler.compile(
+                path,
+                config,
+                request.precision,
+                input_shapes=request.input_shapes,
+                preprocess=request.preprocess,
+                observe=observe,
+            )
+    except _StopRequest as stop:
+        sys.stdout.write(str(stop))
         return
     assert request.output_path is not None, "checked with the options"
     data = to_bytes(program)

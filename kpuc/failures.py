@@ -6,19 +6,11 @@ import traceback
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from formats.errors import CompilationError
+from formats.errors import CompilationError, KPUError, LimitError
 from kpuc.source import deepest_frame
 
-# What a model's own code raises on an input that it was not made for.
-MODEL_ERRORS = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-)
+# What a model's own code may raise: anything, also its own classes, and sys.exit().
+MODEL_ERRORS = (Exception, SystemExit)
 
 _DATA_DEPENDENT = (
     "control flow or a shape depends on the values of a tensor; the machine runs one fixed "
@@ -29,13 +21,26 @@ _NOT_TRACEABLE = (
 )
 
 
-def model_failure(error: BaseException) -> CompilationError:
+def model_failure(error: BaseException) -> KPUError:
     """The model itself fails on the example input, before anything is captured."""
+    if is_out_of_memory(error):
+        return LimitError(
+            "the model needs more memory than this computer has: pass a smaller --input-shape"
+        )
     frames = traceback.format_exception(error)
     where = deepest_frame("".join(frames))
-    return CompilationError(
-        f"the model fails on its example input: {_first_line(str(error))}{_at(where)}"
-    )
+    reason = _first_line(str(error)) if str(error) else type(error).__name__
+    return CompilationError(f"the model fails on its example input: {reason}{_at(where)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's error, or torch's, which is told from others by its text alone."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
+def one_line(error: BaseException) -> str:
+    """The kind of an exception and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def capture_failure(error: TorchDynamoException) -> CompilationError:

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 
 from formats.errors import FileError, UsageError
 from kpuc.exported import read_exported
-from kpuc.failures import MODEL_ERRORS
+from kpuc.failures import MODEL_ERRORS, one_line
 from kpuc.pickles import module_in, read_pickle, state_dict_in
 
 Model = nn.Module | ExportedProgram
@@ -131,6 +131,8 @@ def build(factory: str) -> nn.Module:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise UsageError(f"{factory}: cannot import {module_name}: {error}") from None
+    except MODEL_ERRORS as error:
+        raise UsageError(f"{factory}: importing {module_name} failed: {one_line(error)}") from error
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise UsageError(f"{factory}: {module_name} has no {attribute!r}")
@@ -152,7 +154,7 @@ def _called(factory: str, function: Callable[[], Any]) -> nn.Module:
     try:
         module = function()
     except MODEL_ERRORS as error:
-        raise UsageError(f"{factory} failed: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{factory} failed: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{factory} made a {type(module).__name__}, not an nn.Module")
     return module

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from formats.errors import UsageError
+from formats.errors import LimitError, UsageError
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,19 @@ def _is_shape(value: Any) -> bool:
     )
 
 
+def _zeros(shape: tuple[int, ...]) -> torch.Tensor:
+    try:
+        return torch.zeros(shape)
+    except (RuntimeError, TypeError):  # no memory; a size or a number of bytes beyond 64 bits
+        raise LimitError(f"input shape {shape} is too large for this computer's memory") from None
+
+
 def _fresh(value: Any) -> Any:
     """A copy that shares nothing with the caller's: Dynamo would specialise on shared memory."""
     if _is_shape(value):
         if min(value) < 1:
             raise UsageError(f"input shape {tuple(value)} must be positive sizes")
-        return torch.zeros(tuple(value))
+        return _zeros(tuple(value))
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.array(value, order="C"))
     if isinstance(value, torch.Tensor):

@@ -1,5 +1,7 @@
 """Small models that the command-line tests name as `tests.integration.models:factory`."""
 
+import sys
+
 import torch
 from torch import nn
 
@@ -45,6 +47,32 @@ class NormNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.instance(self.group(image))
+
+
+class LeavingNet(nn.Module):
+    """Calls what ends a process, as a script that was never meant as a module does."""
+
+    example_input_array = torch.zeros(1, 3)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        sys.exit("that is all")
+
+
+class OwnError(Exception):
+    """No class that anybody else knows."""
+
+
+def leaving() -> nn.Module:
+    sys.exit(3)
+
+
+def broken() -> nn.Module:
+    raise OwnError("first line\nsecond line")
+
+
+def talkative() -> nn.Module:
+    print("building the model")
+    return small()
 
 
 def small() -> nn.Module:

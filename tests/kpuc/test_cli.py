@@ -14,7 +14,9 @@ from kpuc.cli import kpuc_command
 from tests.integration.models import small
 
 ROOT = Path(__file__).parents[2]
-SMALL = "tests.integration.models:small"
+MODELS = "tests.integration.models"
+MODELS = "tests.integration.models"
+SMALL = f"{MODELS}:small"
 
 
 @pytest.fixture(scope="session")
@@ -235,6 +237,14 @@ def test_upgrade_of_a_present_file_keeps_the_program():
         (["gone.pt2", "-o", "a.kpu"], 3, "no such file"),
         (["net.onnx", "-o", "a.kpu"], 4, "ONNX models are not available"),
         (["dump", "gone.kpu"], 3, "gone.kpu"),
+        ([SMALL, "-o", "a.kpu", "--remarks", "./a.kpu"], 2, "-o and --remarks both name"),
+        ([SMALL, "-o", "a.kpu", "--depfile", "a.kpu"], 2, "-o and --depfile both name"),
+        ([SMALL, "-o", "a.kpu", "--remarks", "-", "--json"], 2, "stdout"),
+        ([SMALL, "-o", "a.kpu", "--input-shape", "17,3,16,16"], 5, "is a batch of 17"),
+        ([SMALL, "-o", "a.kpu", "--input-shape", f"1,3,{10**6},{10**6}"], 5, "too large"),
+        ([SMALL, "-o", "a.kpu", "--input-shape", f"{10**20},3,1,1"], 5, "too large"),
+        ([f"{MODELS}:leaving", "-o", "a.kpu"], 2, "leaving failed: SystemExit: 3"),
+        ([f"{MODELS}:broken", "-o", "a.kpu"], 2, "OwnError: first line second line"),
         ([SMALL, "-o", "a.kpu", "--set", "memory.dram_bytes=8KiB"], 5, "DRAM memory exceeded"),
         ([SMALL, "-o", "a.kpu", "--set", "memory.sram_l1_bytes=64"], 5, "SRAM memory exceeded"),
     ],
@@ -253,6 +263,11 @@ def test_a_shape_that_does_not_fit_the_model_names_the_models_line(capsys):
     assert "models.py:" in said
 
 
+def test_a_model_that_ends_the_process_is_a_mistake_like_any_other(capsys):
+    assert kpuc(f"{MODELS}:LeavingNet", "-o", "a.kpu") == 4
+    assert "fails on its example input: that is all" in capsys.readouterr().err
+
+
 def test_the_output_may_not_be_the_input(capsys, saved_model):
     code, said = mistake(capsys, saved_model, "-o", saved_model)
     assert (code, "overwrite" in said) == (2, True)
@@ -267,6 +282,12 @@ def test_a_model_comes_and_a_program_goes_through_a_pipe(saved_model):
     done = process("-", "-o", "-", "--quiet", stdin=saved_model.read_bytes())
     assert done.returncode == 0, done.stderr.decode()
     assert load_program(done.stdout).name == "stdin"
+
+
+def test_what_a_model_prints_does_not_reach_the_program_on_stdout():
+    done = process(f"{MODELS}:talkative", "-o", "-", "--quiet")
+    assert done.stderr == b"building the model\n"
+    assert load_program(done.stdout).name == "talkative"
 
 
 def test_what_is_no_model_on_stdin_is_one_line(capsys):
