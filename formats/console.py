@@ -83,6 +83,9 @@ def run(app: typer.Typer, command: str, arguments: Sequence[str] | None = None) 
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except BaseException as error:
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            _leave_closed_pipe()  # typer catches it before us
+            return EXIT_DONE
         if isinstance(error, SystemExit | GeneratorExit):
             raise
         if "--traceback" in words:
