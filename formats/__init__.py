@@ -44,6 +44,7 @@ from formats.program import (
     KPUTensor,
     MemoryLayout,
     MemoryType,
+    Quantization,
     TileConfig,
 )
 
@@ -82,6 +83,7 @@ __all__ = [
     "MemoryLayout",
     "MemoryType",
     "Profile",
+    "Quantization",
     "SimulationMode",
     "TileConfig",
     "TrustError",

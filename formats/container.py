@@ -31,9 +31,10 @@ __all__ = [
     "write_file",
 ]
 
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 VERSION = f"{MAJOR}.{MINOR}"
-KNOWN_FEATURES: frozenset[str] = frozenset()
+QUANTIZATION = "quantization"  # codes of real numbers, ops of different precisions: since 1.1
+KNOWN_FEATURES = frozenset({QUANTIZATION})
 MANIFEST = "manifest.json"
 PROGRAM, PROFILE = "kpu-program", "kpu-profile"
 MEMBERS = {
@@ -162,13 +163,21 @@ def _pieces(content: KPUProgram | Profile) -> list[Bytes]:
     if isinstance(content, KPUProgram):
         weights = tensors.pack({}) if content.weights_blob is None else content.weights_blob
         tensors.read_header(weights)  # refused here rather than by whoever reads the file
-        return _sealed(PROGRAM, document.encode(content, document.program_document()), weights)
+        description = document.encode(content, document.program_document())
+        return _sealed(PROGRAM, _features(content), description, weights)
     graph = replace(content.program, weights_blob=None)
     profile = document.encode(replace(content, program=graph), document.profile_document())
-    return _sealed(PROFILE, profile, tensors.pack(content.events))
+    return _sealed(PROFILE, _features(graph), profile, tensors.pack(content.events))
 
 
-def _sealed(kind: str, description: bytes, data: Bytes) -> list[Bytes]:
+def _features(program: KPUProgram) -> tuple[str, ...]:
+    """What a reader must know to understand the program rightly."""
+    is_quantized = any(tensor.is_quantized for tensor in program.tensors.values())
+    is_mixed = any(op.precision is not None for op in program.ops)
+    return (QUANTIZATION,) if is_quantized or is_mixed else ()
+
+
+def _sealed(kind: str, features: tuple[str, ...], description: bytes, data: Bytes) -> list[Bytes]:
     from formats.console import toolchain_version  # brings the command-line library
 
     members: list[Member] = list(zip(MEMBERS[kind], (description, data), strict=True))
@@ -176,7 +185,7 @@ def _sealed(kind: str, description: bytes, data: Bytes) -> list[Bytes]:
         format=kind,
         version=VERSION,
         producer=f"kpu-toolchain {toolchain_version()}",
-        required_features=(),
+        required_features=features,
         members=tuple(_seal(name, member) for name, member in members),
     )
     return archive.pack([(MANIFEST, document.encode(manifest, Manifest)), *members])
@@ -240,6 +249,7 @@ def _program(container: Container) -> KPUProgram:
         container.members[member], document.program_document(), member, container.is_current
     )
     program = _program_of(content, weights if stored else None)
+    _require_features(container, program)
     verify(program)
     return program
 
@@ -254,8 +264,16 @@ def _profile(container: Container) -> Profile:
     known["program"] = _program_of(content.program, None)
     known["options"] = document.frozen(content.options, member)
     profile = Profile(**known, events=events)
+    _require_features(container, profile.program)
     verify_profile(profile)
     return profile
+
+
+def _require_features(container: Container, program: KPUProgram) -> None:
+    """A file of our version claims the features of its content, no other."""
+    claimed, used = container.manifest.required_features, _features(program)
+    if container.is_current and claimed != used:
+        raise FileError(f"the manifest requires the features {list(claimed)}, not {list(used)}")
 
 
 def _program_of(content: Any, weights: memoryview | None) -> KPUProgram:

@@ -104,9 +104,9 @@ def shape_mismatch(expected: Sequence[int], got: Sequence[int], name: str = "") 
     )
 
 
-def too_few_calibration_samples() -> CompilationError:
+def too_few_calibration_samples(precision: str = "int8") -> UsageError:
     """The document's message for a calibration set of fewer than 100 samples."""
-    return CompilationError("INT8 calibration requires at least 100 samples")
+    return UsageError(f"{precision.upper()} calibration requires at least 100 samples")
 
 
 def _shape_text(shape: Sequence[int]) -> str:

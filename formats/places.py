@@ -128,6 +128,8 @@ def _views(program: KPUProgram) -> Iterator[str]:
             yield f"{what} is a view of {tensor.alias_of!r}, which is no tensor with its own bytes"
         elif _extent(root) != _extent(tensor):
             yield f"{what} does not have the place, size and type of {root.id!r}, its root"
+        elif (root.scale, root.zero_point or 0) != (tensor.scale, tensor.zero_point or 0):
+            yield f"{what} has other codes than {root.id!r}, its root"
         elif tensor.id not in makers or not any(
             root.id in (source, program.tensors[source].alias_of)
             for source in makers[tensor.id].input_ids

@@ -63,6 +63,11 @@ class KPUTensor:
     """A tensor of the program. `dtype` is what is stored; `host_dtype` what a user gives or gets.
 
     `alias_of` names the tensor whose bytes this one is a view of (same address, same bytes).
+
+    A stored code q stands for (q - zero_point) · scale. A weight may have many scales instead:
+    `scales` names the fp32 tensor that holds them, one per index of `scale_axis` (shape [n]), or
+    one for every `group_size` consecutive weights of each (shape [n, groups]; the weights of an
+    index are counted in the order of the other axes). An op that reads the weight reads them too.
     """
 
     id: str
@@ -77,6 +82,14 @@ class KPUTensor:
     is_output: bool = False
     host_dtype: str = "float32"
     alias_of: str | None = None
+    scales: str | None = None
+    scale_axis: int = 0
+    group_size: int = 0
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether what is stored are codes of real numbers."""
+        return self.scale is not None or self.scales is not None
 
     @property
     def size_bytes(self) -> int:
@@ -103,10 +116,11 @@ class EpilogueStage:
 class KPUOp:
     """One operation in scheduled order.
 
-    `input_ids` are the operands of the op itself, in ONNX order, then those of its epilogue;
-    `operand_count` says how many belong to the op itself. `fused_with` names the source operations
-    that were folded into this one. `name` is the module path in the model, `source`
-    its source line.
+    `input_ids` are the operands of the op itself, in ONNX order, then those of its epilogue, then
+    the scales of its own operands; `operand_count` says how many belong to the op itself.
+    `precision` is what its multiply-accumulates run in; None: as the program's. `fused_with` names
+    the source operations that were folded into this one. `name` is the module path in the model,
+    `source` its source line.
     """
 
     id: str
@@ -123,6 +137,27 @@ class KPUOp:
     operand_count: int = 0
     name: str = ""
     source: str = ""
+    precision: KPUPrecision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a program was quantised, and what that changed, measured on samples that were held out.
+
+    `sqnr_db` and `max_difference` (max |d| / max |baseline|, the worst sample) are by output name,
+    `op_sqnr_db` by op id; a difference of nothing is 200 dB. `mac_share` is the share (0–1) of
+    multiply-accumulates in the program's own precision. `gains_db` says what each refinement added
+    to the SQNR of the worst output.
+    """
+
+    method: str
+    samples: int
+    held_out: int
+    sqnr_db: dict[str, float] = field(default_factory=dict)
+    max_difference: dict[str, float] = field(default_factory=dict)
+    op_sqnr_db: dict[str, float] = field(default_factory=dict)
+    mac_share: float = 1.0
+    gains_db: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +197,7 @@ class KPUProgram:
     live_set_bound_bytes: int = 0  # the largest L2 live set: no allocation can peak lower
     preprocess: str = "none"
     options: dict[str, Any] = field(default_factory=dict)
+    quantization: Quantization | None = None
 
     def __reduce__(self) -> tuple[type["KPUProgram"], tuple[Any, ...]]:
         """Plain pickle works wherever the program came from: a mapped file becomes bytes."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from formats.program import Buffer, EpilogueStage, KPUOp, KPUProgram, KPUTensor, TileConfig
@@ -31,6 +32,8 @@ def _header(program: KPUProgram) -> Iterator[str]:
     )
     yield f"  preprocess {_plain(program.preprocess)}"
     yield f"  options{_attributes(program.options) or ' -'}"
+    if program.quantization is not None:
+        yield f"  quantisation {_attributes(asdict(program.quantization)).strip()}"
     yield f"  inputs {_ids(program.input_ids)}; outputs {_ids(program.output_ids)}"
 
 
@@ -56,6 +59,8 @@ def _stage(op: KPUOp, stage: EpilogueStage) -> str:
 
 
 def _details(op: KPUOp) -> Iterator[str]:
+    if op.precision is not None:
+        yield f"precision {op.precision.value}"
     if op.name:
         yield f"name {op.name}"
     if op.fused_with:
@@ -93,9 +98,12 @@ def _tensors(program: KPUProgram) -> Iterator[str]:
         words += [role for role in ("weight", "input", "output") if getattr(tensor, f"is_{role}")]
         if tensor.scale is not None:
             words.append(f"scale {tensor.scale} zero {tensor.zero_point or 0}")
+        if tensor.scales is not None:
+            groups = f" groups of {tensor.group_size}" if tensor.group_size else ""
+            words.append(f"scales %{tensor.scales} axis {tensor.scale_axis}{groups}")
         if tensor.alias_of:
             words.append(f"view of %{tensor.alias_of}")
-        if tensor.name != tensor.id:
+        if tensor.name not in ("", tensor.id):
             words.append(f"name {tensor.name}")
         yield " ".join(words)
 

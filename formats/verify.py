@@ -7,11 +7,15 @@ its operands fit it, is the machine's business and checked there.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
+
+from formats.codec import POSITS, decode
 from formats.errors import FileError
 from formats.places import place_problems
 from formats.precision import DType, size_in_bytes
 from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor, TileConfig
-from formats.tensors import LABELS, MAX_RANK, read_header
+from formats.quantized import CODE_RANGES, is_coded
+from formats.tensors import LABELS, MAX_RANK, read_header, unpack
 
 MAX_OPS = 1_000_000
 MAX_MEMORY_BYTES = 2**44  # 16 TiB: far above any machine, far below what an integer array overflows
@@ -20,7 +24,7 @@ STAGES_WITH_OPERAND = ("Add", "Sub", "Mul", "Div")
 HOST_DTYPES = (
     "float16 bfloat16 float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 bool"
 ).split()
-ZERO_POINTS = {DType.INT4: (-8, 7), DType.INT8: (-128, 127), DType.UINT8: (0, 255)}
+SCALABLE = frozenset({*CODE_RANGES, *POSITS})
 
 
 def verify(program: KPUProgram, has_weights: bool = True) -> None:
@@ -36,9 +40,11 @@ def problems(program: KPUProgram, has_weights: bool = True) -> list[str]:
 
     has_weights: False for the program of a profile, which is the graph alone.
     """
-    checks = [_config, _names, _tensors, _interface, _ops, _order, _weights, place_problems]
-    if not has_weights:
-        checks.remove(_weights)
+    checks = [
+        _config, _names, _tensors, _scales, _interface, _ops, _order, place_problems
+    ]  # fmt: skip
+    if has_weights:
+        checks += [_weights, _codes]
     for check in checks:
         found = list(check(program))
         if found:
@@ -102,13 +108,58 @@ def _tensor(tensor: KPUTensor, most_dims: int) -> Iterator[str]:
 
 
 def _quantisation(tensor: KPUTensor) -> Iterator[str]:
-    if tensor.scale is not None and not 0 < tensor.scale < math.inf:
-        yield f"has the scale {tensor.scale}"
+    if tensor.is_quantized and tensor.dtype not in SCALABLE:
+        yield f"has a scale, which {tensor.dtype.value} cannot have"
+    if tensor.dtype is DType.INT4 and not tensor.is_quantized:
+        yield "is int4, which are codes, but has no scale"
+    if tensor.scale is not None:
+        yield from (
+            f"has the scale {wrong}" for wrong in _bad_scales(np.array(tensor.scale), tensor)
+        )
     if tensor.zero_point is None:
         return
-    low, high = ZERO_POINTS.get(tensor.dtype, (0, 0))
+    low, high = CODE_RANGES.get(tensor.dtype, (0, 0))  # zero itself needs a code
     if tensor.scale is None or not low <= tensor.zero_point <= high:
         yield f"has the zero point {tensor.zero_point}, which {tensor.dtype.value} cannot have"
+
+
+def _bad_scales(scales: np.ndarray, tensor: KPUTensor) -> Iterator[str]:
+    """The first scale that is not positive and finite in float32 or, of a posit, not exact."""
+    with np.errstate(over="ignore", under="ignore"):
+        singles = scales.astype(np.float32).ravel()
+    wrong = ~((singles > 0) & (singles < math.inf))
+    for index in np.flatnonzero(wrong)[:1]:
+        yield f"{scales.flat[index]}"
+        return
+    inexact = (np.frexp(singles)[0] != 0.5) | (singles != scales.ravel())
+    for index in np.flatnonzero(inexact & (tensor.dtype in POSITS))[:1]:
+        yield f"{scales.flat[index]}, which is no power of two"
+
+
+def _scales(program: KPUProgram) -> Iterator[str]:
+    """Scales that are tensors of their own exist and have the shape that the weight asks for."""
+    for tensor in program.tensors.values():
+        if tensor.scales is None:
+            if tensor.group_size:
+                yield f"tensor {tensor.id!r} has a group size but no scales"
+            continue
+        scales = program.tensors.get(tensor.scales)
+        if scales is None or not scales.is_weight or scales.dtype is not DType.FP32:
+            yield f"tensor {tensor.id!r} has the scales {tensor.scales!r}, which are no fp32 weight"
+        elif not tensor.is_weight or tensor.scale is not None:
+            yield f"tensor {tensor.id!r} has scales, but is no weight or has one scale too"
+        elif not 0 <= tensor.scale_axis < len(tensor.shape) or tensor.group_size < 0:
+            yield f"tensor {tensor.id!r} has no axis {tensor.scale_axis} or a negative group size"
+        elif scales.shape != _scales_shape(tensor):
+            expected = list(_scales_shape(tensor))
+            yield f"tensor {tensor.id!r} needs scales of shape {expected}, not {list(scales.shape)}"
+
+
+def _scales_shape(tensor: KPUTensor) -> tuple[int, ...]:
+    channels = tensor.shape[tensor.scale_axis]
+    if not tensor.group_size:
+        return (channels,)
+    return channels, -(-math.prod(tensor.shape) // channels // tensor.group_size)
 
 
 def _interface(program: KPUProgram) -> Iterator[str]:
@@ -150,11 +201,22 @@ def _op(op: KPUOp, tensors: Mapping[str, KPUTensor]) -> Iterator[str]:
         yield "has an epilogue but not one output"
     for stage in op.epilogue:
         yield from _stage(op, stage)
-    used = [stage.operand for stage in op.epilogue if stage.operand is not None]
+    used = {stage.operand for stage in op.epilogue}
+    scales = _scales_of(op, tensors)
+    used.update(index for index, read in enumerate(op.input_ids) if read in scales)
+    for missing in sorted(scales.difference(op.input_ids[op.operand_count :])):
+        yield f"does not read the scales {missing!r} of its operand"
+    for twice in _repeated(read for read in op.input_ids[op.operand_count :] if read in scales):
+        yield f"reads the scales {twice!r} twice"
     for index in set(range(op.operand_count, len(op.input_ids))).difference(used):
         yield f"has the input {op.input_ids[index]!r} that neither it nor its epilogue reads"
     if op.tiling is not None:
         yield from _tiling(op.tiling)
+
+
+def _scales_of(op: KPUOp, tensors: Mapping[str, KPUTensor]) -> set[str]:
+    own = [tensors[each] for each in op.input_ids[: op.operand_count] if each in tensors]
+    return {tensor.scales for tensor in own if tensor.scales is not None}
 
 
 def _stage(op: KPUOp, stage: EpilogueStage) -> Iterator[str]:
@@ -216,6 +278,21 @@ def _weights(program: KPUProgram) -> Iterator[str]:
         found, expected = (entry.label, entry.shape), (LABELS[tensor.dtype], _stored_shape(tensor))
         if found != expected:
             yield f"weight {tensor_id!r} is stored as {_text(*found)}, not {_text(*expected)}"
+
+
+def _codes(program: KPUProgram) -> Iterator[str]:
+    """Codes and scales of the weights are those that the machine multiplies."""
+    coded = [t for t in program.tensors.values() if t.is_weight and t.is_quantized]
+    stored = unpack(program.weights_blob) if coded and program.weights_blob is not None else {}
+    for tensor in coded:
+        if is_coded(tensor):
+            least = int(decode(stored[tensor.id], tensor.dtype, tensor.shape).min())
+            low, _ = CODE_RANGES[tensor.dtype]
+            if least < low:
+                yield f"weight {tensor.id!r} holds the code {least}, below {low}"
+        if tensor.scales is not None:
+            for wrong in _bad_scales(stored[tensor.scales], tensor):
+                yield f"weight {tensor.id!r} has the scale {wrong}"
 
 
 def _stored_shape(tensor: KPUTensor) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from formats.program import KPUProgram
     from kpuc.compiler import KPUCompiler
+    from kpuc.quant.quantize import QuantOptions
 
 __all__ = ["KPUCompiler", "compile"]
 
@@ -19,11 +20,15 @@ def compile(
     config: object = "swkpu-v1",
     precision: object = "fp16",
     preprocess: str = "none",
+    calibration: object | None = None,
+    quantization: "QuantOptions | None" = None,
 ) -> "KPUProgram":
     """Compile a module, as after eval(), for the shapes of `example_inputs`.
 
     example_inputs: tensors or shapes, by position or by name, or the only tensor. config: a preset,
-    a file, a KPUConfig or the host's own. Raises the kinds of KPUError.
+    a file, a KPUConfig or the host's own. calibration: at least 100 samples for a precision of
+    codes, anything that `kpuc.quant.data.samples` takes; preprocess: of images, also those of a
+    calibration folder; quantization: how codes are made. Raises the kinds of KPUError.
     """
     import torch
 
@@ -31,8 +36,16 @@ def compile(
     from kpuc.compiler import compile_graph, graph_hash, own_precision
     from kpuc.emit import Source
     from kpuc.lower import lower
+    from kpuc.precision import CODED, require_precision
     from kpurun.compatibility import own_config
 
+    machine, chosen = own_config(config), own_precision(precision)
+    require_precision(machine, chosen)
+    quantise = None
+    if chosen in CODED and calibration is not None:
+        from kpuc.quant.prepare import quantiser
+
+        quantise = quantiser(calibration, machine, chosen, quantization, preprocess)
     inputs: dict[str, Any] | tuple[Any, ...]
     if isinstance(example_inputs, Mapping):
         inputs = dict(example_inputs)
@@ -43,7 +56,7 @@ def compile(
     graph = lower(capture(module, inputs))
     name = type(module).__name__
     source = Source(name=name, model=name, sha256=graph_hash(graph), preprocess=preprocess)
-    return compile_graph(graph, own_config(config), own_precision(precision), source)
+    return compile_graph(graph, machine, chosen, source, quantise=quantise)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,29 +1,35 @@
 """torch.compile(module, backend="kpu"): the graph runs as a compiled program on the machine.
 
-options: precision ("fp16"), config ("swkpu-v1", a file or a KPUConfig), mode ("functional").
+options: precision ("fp16"), config ("swkpu-v1", a file or a KPUConfig), mode ("functional"); for a
+precision of codes calibration (what `kpuc.quant.data.samples` takes), preprocess (of images, the
+default is "none") and quantization (a `kpuc.quant.quantize.QuantOptions`).
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from formats.config import KPUConfig
-from formats.errors import CompilationError, UsageError
+from formats.errors import CompilationError, UsageError, too_few_calibration_samples
 from formats.precision import KPUPrecision
 from formats.profile import SimulationMode
 from kpuc.capture import placeholder_sources, refuse_unknown_shapes
 from kpuc.captured import Captured, InputSlot, OutputSlot
-from kpuc.compiler import compile_graph, own_precision
+from kpuc.compiler import Quantise, compile_graph, own_precision
 from kpuc.lower import lower
+from kpuc.precision import CODED, require_precision
 from kpuc.signature import unique_names
 from kpuc.source import clean_path
 from kpuc.trace import Traced, functional_aten
 from kpurun.compatibility import own_config
 from kpurun.runtime import KPURuntime, available_mode
+
+if TYPE_CHECKING:
+    from kpuc.quant.quantize import QuantOptions
 
 Compiled = Callable[..., list[Any]]
 
@@ -35,6 +41,19 @@ class Options:
     precision: KPUPrecision
     config: KPUConfig
     mode: SimulationMode
+    calibration: object | None
+    preprocess: str
+    quantization: "QuantOptions | None"
+
+    def quantise(self) -> Quantise | None:
+        """What makes the codes of a program, for precisions that have them."""
+        if self.precision not in CODED:
+            return None
+        from kpuc.quant.prepare import quantiser
+
+        return quantiser(
+            self.calibration, self.config, self.precision, self.quantization, self.preprocess
+        )
 
 
 def kpu(
@@ -55,16 +74,38 @@ def kpu(
     return compiled
 
 
+KNOWN = ("precision", "config", "mode", "calibration", "preprocess", "quantization")
+
+
 def _parse(options: Mapping[str, Any]) -> Options:
-    known = ("precision", "config", "mode")
     for name in options:
-        if name not in known:
-            raise UsageError(f"backend kpu has no option {name!r}; it has {', '.join(known)}")
+        if name not in KNOWN:
+            raise UsageError(f"backend kpu has no option {name!r}; it has {', '.join(KNOWN)}")
+    precision = own_precision(options.get("precision", "fp16"))
+    config = own_config(options.get("config", "swkpu-v1"))
+    mode = available_mode(options.get("mode", "functional"))
+    calibration = options.get("calibration")
+    if precision in CODED:
+        require_precision(config, precision)
+        calibration = _calibration(calibration, precision)
     return Options(
-        precision=own_precision(options.get("precision", "fp16")),
-        config=own_config(options.get("config", "swkpu-v1")),
-        mode=available_mode(options.get("mode", "functional")),
+        precision,
+        config,
+        mode,
+        calibration,
+        options.get("preprocess", "none"),
+        options.get("quantization"),
     )
+
+
+def _calibration(data: object | None, precision: KPUPrecision) -> object:
+    """The data, to be read once for every program of the function."""
+    if data is None:
+        hint = 'give options={"calibration": samples or a path}'
+        raise UsageError(f"{too_few_calibration_samples(precision.value)}: {hint}")
+    from kpuc.quant.data import replayable
+
+    return replayable(data)
 
 
 def _fixed(graph_module: torch.fx.GraphModule, arguments: Sequence[Any]) -> frozenset[int]:
@@ -140,7 +181,9 @@ class _Loaded:
         self._outputs = captured.outputs
         self._runtime: KPURuntime | None = None
         if captured.outputs:
-            program = compile_graph(lower(captured), options.config, options.precision)
+            program = compile_graph(
+                lower(captured), options.config, options.precision, quantise=options.quantise()
+            )
             self._runtime = KPURuntime(options.config)
             self._runtime.load_program(program)
 

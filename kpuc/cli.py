@@ -18,6 +18,8 @@ from formats.console import (
 )
 
 PRECISIONS = ("fp16", "bf16", "int8", "int4", "posit8", "posit16")
+PRECISION_HELP = "fp16, bf16, int8, int4, posit8 or posit16."
+METHODS = ("mse", "entropy", "percentile", "minmax")
 PREPROCESSES = ("imagenet", "yolo", "none")
 PROGRAM_COMMANDS = ("dump", "upgrade")
 
@@ -49,7 +51,7 @@ def kpuc(
         typer.Option(metavar="[NAME:]1,3,224,224", help="Shape of an input; once per input."),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="PRECISION", help="fp16 or bf16.", envvar="KPUC_PRECISION")
+        str, typer.Option(metavar="PRECISION", help=PRECISION_HELP, envvar="KPUC_PRECISION")
     ] = PRECISIONS[0],
     config: Annotated[
         str,
@@ -74,6 +76,40 @@ def kpuc(
             envvar="KPUC_PREPROCESS",
         ),
     ] = "none",
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Samples: a folder of images, .npy, .npz, .safetensors."),
+    ] = None,
+    calibration_method: Annotated[
+        str,
+        typer.Option(metavar="METHOD", help="Ranges by mse, entropy, percentile or minmax."),
+    ] = METHODS[0],
+    percentile: Annotated[
+        float, typer.Option(metavar="SHARE", help="For the method percentile: values kept, in %.")
+    ] = 99.99,
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", help="One scale per weight, not one per channel.")
+    ] = False,
+    group_size: Annotated[
+        int, typer.Option(metavar="N", help="One scale for every N weights of a channel (INT4).")
+    ] = 0,
+    weight_rounding: Annotated[
+        bool, typer.Option(help="Round weights to second order, not to the nearest.")
+    ] = True,
+    bias_correction: Annotated[
+        bool, typer.Option(help="Make up for the mean error in the biases.")
+    ] = True,
+    keep_fp16: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Ops that stay in FP16, by name; may be repeated."),
+    ] = None,
+    max_diff: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Keep in FP16 what max |d| / max |baseline| <= X needs."),
+    ] = None,
+    min_sqnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Keep in FP16 what this SQNR needs.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="List all that would not compile; write nothing.")
     ] = False,
@@ -115,6 +151,7 @@ def kpuc(
     """
     one_of(precision, PRECISIONS, "--precision")
     one_of(preprocess, PREPROCESSES, "--preprocess")
+    one_of(calibration_method, METHODS, "--calibration-method")
     from kpuc.commands import Request, compile_model
 
     compile_model(
@@ -128,6 +165,16 @@ def kpuc(
             arch=arch,
             trust_pickle=trust_pickle,
             preprocess=preprocess,
+            calibration=calibration,
+            calibration_method=calibration_method,
+            percentile=percentile,
+            per_tensor=per_tensor,
+            group_size=group_size,
+            weight_rounding=weight_rounding,
+            bias_correction=bias_correction,
+            keep_fp16=tuple(keep_fp16 or ()),
+            max_diff=max_diff,
+            min_sqnr=min_sqnr,
             check=check,
             estimate_memory=estimate_memory,
             remarks_path=remarks,

@@ -23,6 +23,7 @@ from kpuc.text import dump
 
 if TYPE_CHECKING:
     from kpuc.compiler import KPUCompiler
+    from kpuc.quant.quantize import QuantOptions
 
 SET_VARIABLE = "KPUC_SET"  # assignments as of --set, separated by spaces
 
@@ -40,6 +41,16 @@ class Request:
     arch: str | None = None
     trust_pickle: bool = False
     preprocess: str = "none"
+    calibration: str | None = None
+    calibration_method: str = "mse"
+    percentile: float = 99.99
+    per_tensor: bool = False
+    group_size: int = 0
+    weight_rounding: bool = True
+    bias_correction: bool = True
+    keep_fp16: tuple[str, ...] = ()
+    max_diff: float | None = None
+    min_sqnr: float | None = None
     check: bool = False
     estimate_memory: bool = False
     remarks_path: str | None = None
@@ -98,6 +109,7 @@ def _check_options(request: Request) -> None:
         raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
     if request.depfile is not None and request.output_path in (None, STDIO):
         raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
+    _check_numbers(request)
     written = {
         "-o": request.output_path,
         "--remarks": request.remarks_path,
@@ -112,6 +124,15 @@ def _check_options(request: Request) -> None:
 def _models_prints_on_stderr() -> AbstractContextManager[object]:
     """While the model's own code runs: what it prints is not what was asked for on stdout."""
     return redirect_stdout(sys.stderr)
+
+
+def _check_numbers(request: Request) -> None:
+    if not 50 < request.percentile <= 100:
+        raise UsageError(f"--percentile {request.percentile:g}: from 50 to 100")
+    if request.group_size < 0 or (request.group_size and request.per_tensor):
+        raise UsageError("--group-size is positive, and not for --per-tensor")
+    if request.max_diff is not None and not request.max_diff > 0:
+        raise UsageError(f"--max-diff {request.max_diff:g}: give a positive number")
 
 
 def _check(request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig) -> None:
@@ -166,7 +187,10 @@ def _compile(
                 request.precision,
                 input_shapes=request.input_shapes,
                 preprocess=request.preprocess,
+                calibration_data=request.calibration,
+                quantization=_quant_options(request),
                 observe=observe,
+                track=lambda items, total: terminal.track(items, "calibrating", total),
             )
     except _StopRequest as stop:
         sys.stdout.write(str(stop))
@@ -184,6 +208,22 @@ def _compile(
     terminal.note(summary(program, len(data), request.output_path))
     report = terminal.note if request.time_report else terminal.detail
     report(clock.report())
+
+
+def _quant_options(request: Request) -> "QuantOptions":
+    from kpuc.quant.coding import Granularity
+    from kpuc.quant.quantize import QuantOptions
+    from kpuc.quant.refine import Refinements
+    from kpuc.quant.statistics import RangeMethod
+
+    return QuantOptions(
+        method=RangeMethod(request.calibration_method, request.percentile),
+        granularity=Granularity(not request.per_tensor, request.group_size),
+        refinements=Refinements(request.weight_rounding, request.bias_correction),
+        keep_fp16=request.keep_fp16,
+        max_difference=request.max_diff,
+        min_sqnr_db=request.min_sqnr,
+    )
 
 
 def _write_beside(request: Request, output_path: str, program: KPUProgram, fused: Graph) -> None:

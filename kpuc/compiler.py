@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from formats.errors import (
     MemoryError,
     UnsupportedOpError,
     UsageError,
+    too_few_calibration_samples,
 )
 from formats.precision import KPUPrecision
-from formats.program import KPUProgram
+from formats.program import KPUProgram, Quantization
 from kpuc.aliases import alias_roots
 from kpuc.emit import Source, emit
 from kpuc.graph import Graph
@@ -26,19 +28,23 @@ from kpuc.passes.layout import assign_layout
 from kpuc.passes.legalise import legalise
 from kpuc.passes.separate_outputs import separate_outputs
 from kpuc.plan import MemoryPlan, plan_memory
-from kpuc.precision import require_precision, storage_dtypes
+from kpuc.precision import CODED, float_storage, require_precision
 from kpuc.schedule import schedule
 from kpuc.scheduled import Scheduled
+from kpuc.storage import Storage
 from kpurun.compatibility import own_config
 from kpurun.ops import OPS
 
 if TYPE_CHECKING:
     from kpuc.load import LoadedModel
+    from kpuc.quant.prepare import Quantized, Track
+    from kpuc.quant.quantize import QuantOptions
 
 Pass = tuple[str, Callable[[Graph], Graph]]
 Formats = Mapping[str, str]  # value -> "NHWC" where it is not "NCHW"
 # Told of every stage when it is done: its name and, of a pass, the graph and the formats in it.
 Observer = Callable[[str, Graph | None, Formats], None]
+Quantise = Callable[[Graph], "Quantized"]  # of the graph after all passes
 
 
 def passes(config: KPUConfig) -> list[Pass]:
@@ -70,25 +76,46 @@ def optimise(graph: Graph, config: KPUConfig, observe: Observer = _nobody) -> Gr
 
 
 def plan_graph(
-    graph: Graph, config: KPUConfig, precision: KPUPrecision, observe: Observer = _nobody
+    graph: Graph,
+    config: KPUConfig,
+    precision: KPUPrecision,
+    observe: Observer = _nobody,
+    quantise: Quantise | None = None,
 ) -> tuple[Scheduled, MemoryPlan]:
     """Everything that is decided about a lowered graph: what `emit` joins.
 
+    quantise: makes the codes of a precision that has them; without it sizes and times are those of
+    the program, but its numbers mean nothing.
     Raises ConfigurationError for a precision that is not to be had, UnsupportedOpError,
     CompilationError, LimitError, MemoryError.
     """
     require_precision(config, precision)
     graph = optimise(graph, config, observe)
-    graph, formats = assign_layout(graph, config, precision)
+    graph, storage, report = _stored(graph, precision, quantise)
+    if report is not None:
+        observe("quantise", graph, {})
+    graph, storage, formats = assign_layout(graph, storage, config)
     observe("layout", graph, formats)
-    dtypes = storage_dtypes(graph, precision)
-    roots = alias_roots(graph, dtypes, formats)
-    order = schedule(graph, dtypes, roots)
+    roots = alias_roots(graph, storage, formats)
+    order = schedule(graph, storage.dtypes, roots)
     observe("schedule", None, formats)
-    scheduled = Scheduled(graph, order, dtypes, formats, roots, precision)
+    scheduled = Scheduled(graph, order, storage, formats, roots, report)
     plan = plan_memory(scheduled, config)
     observe("tile and place", None, formats)
     return scheduled, plan
+
+
+def _stored(
+    graph: Graph, precision: KPUPrecision, quantise: Quantise | None
+) -> tuple[Graph, Storage, Quantization | None]:
+    if precision not in CODED:
+        return graph, float_storage(graph, precision), None
+    from kpuc.quant.prepare import nominal  # torch's kernels
+
+    if quantise is None:
+        return (*nominal(graph, precision), None)
+    found = quantise(graph)
+    return found.graph, found.storage, found.report
 
 
 def compile_graph(
@@ -97,9 +124,13 @@ def compile_graph(
     precision: KPUPrecision,
     source: Source | None = None,
     observe: Observer = _nobody,
+    quantise: Quantise | None = None,
 ) -> KPUProgram:
-    """Lowered graph to program; raises as `plan_graph` does."""
-    scheduled, plan = plan_graph(graph, config, precision, observe)
+    """Lowered graph to program; raises as `plan_graph` does, and CompilationError for a precision
+    of codes without calibration."""
+    if precision in CODED and quantise is None:
+        raise too_few_calibration_samples(precision.value)
+    scheduled, plan = plan_graph(graph, config, precision, observe, quantise)
     program = emit(scheduled, plan, config, source or Source(name=graph.name))
     observe("emit", None, scheduled.formats)
     return program
@@ -120,26 +151,38 @@ class KPUCompiler:
         model_path: str | Path | None = None,
         config: object = "swkpu-v1",
         precision: object = "fp16",
-        calibration_data: Iterable[Any] | None = None,
+        calibration_data: object | None = None,
         *,
         onnx_path: str | Path | None = None,
         input_shapes: Sequence[str] = (),
         preprocess: str = "none",
+        quantization: "QuantOptions | None" = None,
         observe: Observer = _nobody,
+        track: "Track | None" = None,
     ) -> KPUProgram:
         """The compiled program of a model file.
 
-        calibration_data: its first sample gives the input shape where nothing else does; FP16 and
-        BF16 need no more of it. Raises the kinds of KPUError.
+        calibration_data: what `kpuc.quant.data.samples` takes. Its first sample gives the input
+        shape where nothing else does; INT8 and INT4 need at least 100, other precisions no more.
+        quantization: how codes are made; preprocess: of images, also those of a calibration
+        folder; track: puts a progress bar around the calibration samples. Raises the kinds of
+        KPUError.
         """
         path = _only_path(model_path, onnx_path)
         machine, chosen = own_config(config), own_precision(precision)
         require_precision(machine, chosen)
+        if chosen in CODED and calibration_data is None:
+            raise too_few_calibration_samples(chosen.value)
+        sample, data = _first_sample(calibration_data)
         loaded = self._load(path)
         observe("load", None, {})
-        sample = next(iter(calibration_data), None) if calibration_data is not None else None
         graph = self._lowered(loaded, input_shapes, sample)
         observe("lower", graph, {})
+        quantise = None
+        if chosen in CODED:
+            from kpuc.quant.prepare import quantiser
+
+            quantise = quantiser(data, machine, chosen, quantization, preprocess, track)
         source = Source(
             name=loaded.name,
             model=loaded.path.name if loaded.path else str(path),
@@ -147,7 +190,7 @@ class KPUCompiler:
             preprocess=preprocess,
             options={"arch": self._arch, "input_shapes": list(input_shapes)},
         )
-        return compile_graph(graph, machine, chosen, source, observe)
+        return compile_graph(graph, machine, chosen, source, observe, quantise)
 
     def validate_model(
         self,
@@ -207,6 +250,16 @@ class KPUCompiler:
         from kpuc.lower import lower
 
         return lower(capture(loaded.module, example_inputs(loaded.module, input_shapes, sample)))
+
+
+def _first_sample(data: object | None) -> tuple[Any | None, object | None]:
+    """The first of calibration samples that Python holds, and all of them."""
+    if data is None or isinstance(data, str | Path) or not isinstance(data, Iterable):
+        return None, data
+    remaining = iter(data)
+    first = next(remaining, None)
+    # An iterator is its own: the sample must not be lost.
+    return first, chain([first], remaining) if remaining is data else data
 
 
 def _only_path(model_path: str | Path | None, onnx_path: str | Path | None) -> str | Path:

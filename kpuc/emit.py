@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from formats import tensors
-from formats.codec import encode
 from formats.config import KPUConfig
+from formats.precision import KPUPrecision
 from formats.program import KPUOp, KPUProgram, KPUTensor, MemoryLayout
 from formats.verify import verify
 from kpuc.graph import Node
 from kpuc.plan import MemoryPlan
 from kpuc.scheduled import Scheduled
+from kpuc.storage import QuantParams
 from kpurun.metrics import summarize
 
 
@@ -32,8 +33,8 @@ def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Sour
     graph = scheduled.graph
     table = {value: _tensor(scheduled, value, plan) for value in scheduled.values}
     weights = {
-        value: encode(array, scheduled.dtypes[value])
-        for value, array in graph.constants.items()
+        value: scheduled.storage.encoded(graph, value)
+        for value in graph.constants
         if value in table
     }
     program = KPUProgram(
@@ -41,8 +42,11 @@ def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Sour
         source_model=source.model,
         source_hash=source.sha256,
         target_config=config,
-        precision=scheduled.precision,
-        ops=tuple(_op(node, position, plan) for position, node in enumerate(scheduled.order)),
+        precision=scheduled.storage.precision,
+        ops=tuple(
+            _op(node, position, plan, scheduled.storage.op_precisions.get(node.id))
+            for position, node in enumerate(scheduled.order)
+        ),
         tensors=table,
         input_ids=graph.inputs,
         output_ids=graph.outputs,
@@ -50,10 +54,11 @@ def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Sour
         peak_dram_bytes=plan.dram_peak_bytes,
         weight_bytes=scheduled.weight_bytes,
         activation_bytes=scheduled.activation_bytes,
-        weights_blob=tensors.pack(weights, scheduled.dtypes) if weights else None,
+        weights_blob=tensors.pack(weights, scheduled.storage.dtypes) if weights else None,
         buffers=plan.buffers,
         live_set_bound_bytes=plan.l2_bound_bytes,
         preprocess=source.preprocess,
+        quantization=scheduled.quantization,
         options=_plain(source.options or {}),
     )
     verify(program)
@@ -62,11 +67,12 @@ def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Sour
 
 def _tensor(scheduled: Scheduled, value: str, plan: MemoryPlan) -> KPUTensor:
     graph, root = scheduled.graph, scheduled.roots[value]
+    params = scheduled.storage.params.get(value, QuantParams())
     return KPUTensor(
         id=value,
         name=graph.names.get(value, value),
         shape=tuple(int(size) for size in graph.types[value].shape),
-        dtype=scheduled.dtypes[value],
+        dtype=scheduled.storage.dtypes[value],
         layout=MemoryLayout(
             memory_type=plan.memory[value],
             base_address=plan.addresses[root],
@@ -78,10 +84,15 @@ def _tensor(scheduled: Scheduled, value: str, plan: MemoryPlan) -> KPUTensor:
         is_output=value in graph.outputs,
         host_dtype=graph.host_dtypes.get(value, "float32"),
         alias_of=None if root == value else root,
+        scale=params.scale,
+        zero_point=None if params.scale is None else params.zero_point,
+        scales=params.scales,
+        scale_axis=params.scale_axis,
+        group_size=params.group_size,
     )
 
 
-def _op(node: Node, position: int, plan: MemoryPlan) -> KPUOp:
+def _op(node: Node, position: int, plan: MemoryPlan, precision: KPUPrecision | None) -> KPUOp:
     return KPUOp(
         id=node.id,
         op_type=node.op_type,
@@ -95,6 +106,7 @@ def _op(node: Node, position: int, plan: MemoryPlan) -> KPUOp:
             replace(stage, attributes=_plain(stage.attributes)) for stage in node.epilogue
         ),
         operand_count=len(node.operands),
+        precision=precision,
         name=node.name,
         source=node.source,
     )

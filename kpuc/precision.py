@@ -7,20 +7,17 @@ from formats.errors import CompilationError, ConfigurationError
 from formats.precision import DType, KPUPrecision
 from formats.schema import load_config, presets
 from kpuc.graph import Graph
+from kpuc.storage import Storage
 from kpurun.ops import op_named
 
 # From here on, rounding to the nearest gives infinity: half a step above the largest finite value.
+# Posits end at their largest value instead.
 OVERFLOW = {DType.FP16: 65_520.0, DType.BF16: float.fromhex("0x1.FFp127")}
-COMPILED = (KPUPrecision.FP16, KPUPrecision.BF16)
+CODED = (KPUPrecision.INT8, KPUPrecision.INT4)  # activations are codes, which needs calibration
 
 
 def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
-    """ConfigurationError when this version or this machine cannot compute in `precision`."""
-    if precision not in COMPILED:
-        names = " or ".join(known.value for known in COMPILED)
-        raise ConfigurationError(
-            f"precision {precision.value} is not available in this version: use {names}"
-        )
+    """ConfigurationError when this machine cannot compute in `precision`; it names one that can."""
     if precision in config.supported_precisions:
         return
     able = [name for name in presets() if precision in load_config(name).supported_precisions]
@@ -31,14 +28,14 @@ def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
     )
 
 
-def storage_dtypes(graph: Graph, precision: KPUPrecision) -> dict[str, DType]:
-    """Storage type of every value.
+def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
+    """How values are stored in a program without codes.
 
     Floats take the precision's type. Outputs leave the accumulator as fp32, and constants that only
     meet the accumulator (biases, BatchNorm parameters, epilogue operands) are kept in fp32.
     CompilationError names a finite constant that the type cannot hold.
     """
-    wide = set(graph.outputs) | _accumulator_constants(graph)
+    wide = set(graph.outputs) | accumulator_constants(graph)
     narrow = DType(precision.value)
     dtypes = {}
     for value, kind in graph.types.items():
@@ -49,10 +46,10 @@ def storage_dtypes(graph: Graph, precision: KPUPrecision) -> dict[str, DType]:
     for value, array in graph.constants.items():
         if dtypes[value] is narrow:
             _check_range(graph.names.get(value, value), array, narrow)
-    return dtypes
+    return Storage(precision, dtypes)
 
 
-def _accumulator_constants(graph: Graph) -> set[str]:
+def accumulator_constants(graph: Graph) -> set[str]:
     """Constants that no op reads other than on the accumulator."""
     on_accumulator: set[str] = set()
     elsewhere: set[str] = set()
@@ -67,7 +64,7 @@ def _accumulator_constants(graph: Graph) -> set[str]:
 
 def _check_range(name: str, array: np.ndarray, dtype: DType) -> None:
     largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
-    if largest >= OVERFLOW[dtype]:
+    if largest >= OVERFLOW.get(dtype, np.inf):
         remedy = ": use --precision bf16" if dtype is DType.FP16 else ""
         raise CompilationError(
             f"constant {name} holds {largest:.4g}, which {dtype.value} cannot{remedy}"

@@ -1,7 +1,7 @@
 """What `kpuc` tells about a compilation: a summary and the time of each stage."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from formats.console import STDIO
@@ -43,6 +43,7 @@ def document(program: KPUProgram, size_bytes: int, clock: Clock) -> dict[str, An
         "weight_bytes": program.weight_bytes,
         "activation_bytes": program.activation_bytes,
         "file_bytes": size_bytes,
+        "quantization": None if program.quantization is None else asdict(program.quantization),
         "seconds": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
     }
 
@@ -68,8 +69,26 @@ def summary(program: KPUProgram, size_bytes: int, target: str) -> str:
         ("energy", f"{program.estimated_total_energy_uj / 1000:.3f} mJ estimated"),
         ("file", f"{'stdout' if target == STDIO else target}, {_kibibytes(size_bytes)}"),
     ]
+    rows[-1:-1] = _quantization_rows(program)
     title = f"{program.name}: {program.precision.value} on {config.name}"
     return "\n".join([title, *(f"  {subject:10} {text}" for subject, text in rows)])
+
+
+def _quantization_rows(program: KPUProgram) -> list[tuple[str, str]]:
+    """How near the codes come, on samples that calibration has not seen."""
+    found = program.quantization
+    if found is None:
+        return []
+    kept = sum(op.precision is not None for op in program.ops)
+    share = f"{found.mac_share:.1%} of MACs in {program.precision.value}"
+    floats = f", {kept} op{'s' * (kept != 1)} in fp16" if kept else ""
+    rows = [("precision", share + floats)]
+    rows += [
+        ("accuracy", f"{name}: {db:.1f} dB, max difference {found.max_difference[name]:.4f}")
+        for name, db in found.sqnr_db.items()
+    ]
+    gains = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in found.gains_db.items())
+    return [*rows, ("gains", gains)] if gains else rows
 
 
 def _kibibytes(size_bytes: int) -> str:

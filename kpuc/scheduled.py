@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from formats.precision import DType, KPUPrecision
-from formats.program import MemoryType
+from formats.program import MemoryType, Quantization
 from kpuc.graph import Graph, Node
 from kpuc.schedule import live_ranges, value_bytes
+from kpuc.storage import Storage
 from kpurun.work import Placed, Work, build_work
 
 
@@ -15,16 +15,16 @@ from kpurun.work import Placed, Work, build_work
 class Scheduled:
     """The decisions that are made before memory is planned.
 
-    dtypes: value -> storage type; formats: value -> "NHWC" where it is not "NCHW"; roots: value ->
-    the value whose bytes it names (see kpuc.aliases).
+    storage: how values are stored; formats: value -> "NHWC" where it is not "NCHW"; roots: value ->
+    the value whose bytes it names (see kpuc.aliases); quantization: what making codes did.
     """
 
     graph: Graph
     order: tuple[Node, ...]
-    dtypes: Mapping[str, DType]
+    storage: Storage
     formats: Mapping[str, str]
     roots: Mapping[str, str]
-    precision: KPUPrecision
+    quantization: Quantization | None = None
 
     @cached_property
     def ranges(self) -> dict[str, tuple[int, int]]:
@@ -47,7 +47,7 @@ class Scheduled:
 
     def size_bytes(self, value: str) -> int:
         """Stored size of a value."""
-        return value_bytes(self.graph, self.dtypes, value)
+        return value_bytes(self.graph, self.storage.dtypes, value)
 
     @cached_property
     def values(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Scheduled:
             node.epilogue,
             [self._placed(value, memory) for value in node.inputs],
             [self._placed(value, memory) for value in node.outputs],
-            self.precision,
+            self.storage.of(node),
             len(node.operands),
         )
 
@@ -82,8 +82,10 @@ class Scheduled:
         return Placed(
             tensor_id=value,
             type=self.graph.types[value],
-            dtype=self.dtypes[value],
+            dtype=self.storage.dtypes[value],
             memory_type=memory[value],
             format=self.formats.get(value, "NCHW"),
             is_weight=value in self.graph.constants,
+            code=self.storage.code(value),
+            scale_axis=self.storage.scale_axis(value),
         )

@@ -50,23 +50,30 @@ def show(
     from formats.container import load_profile
     from kpuprof.memory import memory_use
     from kpuprof.rows import SORT_KEYS, op_rows, sort_rows
-    from kpuprof.summary import summarise
+    from kpuprof.summary import summarise, summarise_quantization
 
     key = one_of(sort, SORT_KEYS, "--sort")
     profile = load_profile(sys.stdin.buffer.read() if profile_path == STDIO else profile_path)
     rows = op_rows(profile)
     summary, memory = summarise(profile, rows), memory_use(profile)
+    quantization = summarise_quantization(profile.program)
     shown = sort_rows(rows, key)
     if as_json:
         ops = [asdict(row) for row in (shown[:top] if top else shown)]
-        print_json("show", {"summary": asdict(summary), "ops": ops, "memory": asdict(memory)})
+        document = {
+            "summary": asdict(summary),
+            "quantization": None if quantization is None else asdict(quantization),
+            "ops": ops,
+            "memory": asdict(memory),
+        }
+        print_json("show", document)
         return
     from rich.console import Console
 
     from kpuprof.text import render
 
     console = Console(highlight=False)
-    console.print(render(summary, shown, memory, top, console.width))
+    console.print(render(summary, quantization, shown, memory, top, console.width))
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ SORT_KEYS = ("order", "cycles", "energy", "dram", "stall")
 
 @dataclass(frozen=True)
 class OpRow:
-    """What one op cost. `share` is its part of all cycles; `bound_by` names what limits it."""
+    """What one op cost. `share` is its part of all cycles; `bound_by` names what limits it; of a
+    quantised program `sqnr_db` says how near its result is to the exact network's."""
 
     id: str
     name: str
@@ -31,6 +32,8 @@ class OpRow:
     utilization: float
     roofline_cycles: int
     bound_by: str
+    precision: str
+    sqnr_db: float | None = None
 
 
 def op_rows(profile: Profile) -> list[OpRow]:
@@ -41,6 +44,7 @@ def op_rows(profile: Profile) -> list[OpRow]:
 
 def _row(profile: Profile, op: KPUOp, total_cycles: int) -> OpRow:
     figures = profile.metrics.op_metrics[op.id]
+    quantization = profile.program.quantization
     return OpRow(
         id=op.id,
         name=op.name or op.id,
@@ -60,6 +64,8 @@ def _row(profile: Profile, op: KPUOp, total_cycles: int) -> OpRow:
         utilization=figures["utilization"],
         roofline_cycles=int(figures["roofline_cycles"]),
         bound_by=Bound(int(figures["bound_by"])).name.lower(),
+        precision=(op.precision or profile.program.precision).value,
+        sqnr_db=None if quantization is None else quantization.op_sqnr_db.get(op.id),
     )
 
 

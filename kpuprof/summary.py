@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from formats.profile import Profile
+from formats.program import KPUProgram
 from kpuprof.rows import OpRow
 
 
@@ -74,4 +75,52 @@ def summarise(profile: Profile, rows: list[OpRow]) -> Summary:
         weight_bytes=program.weight_bytes,
         macs=sum(row.macs for row in rows),
         ops=len(rows),
+    )
+
+
+@dataclass(frozen=True)
+class OutputAccuracy:
+    """One output on the held-out samples, against the network as it was trained."""
+
+    name: str
+    sqnr_db: float
+    max_difference: float | None
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """How the codes were made and how near they come. `integer_mac_share` is 0-1; `kept` are the
+    ops in a precision of their own, by name; `gains_db` what each refinement added."""
+
+    method: str
+    samples: int
+    held_out: int
+    precision: str
+    integer_mac_share: float
+    outputs: tuple[OutputAccuracy, ...]
+    kept: dict[str, str]
+    gains_db: dict[str, float]
+
+
+def summarise_quantization(program: KPUProgram) -> QuantizationSummary | None:
+    """None for a program that was not quantised."""
+    found = program.quantization
+    if found is None:
+        return None
+    return QuantizationSummary(
+        method=found.method,
+        samples=found.samples,
+        held_out=found.held_out,
+        precision=program.precision.value,
+        integer_mac_share=found.mac_share,
+        outputs=tuple(
+            OutputAccuracy(name, sqnr_db, found.max_difference.get(name))
+            for name, sqnr_db in found.sqnr_db.items()
+        ),
+        kept={
+            op.name or op.id: op.precision.value
+            for op in program.get_ops_in_order()
+            if op.precision not in (None, program.precision)
+        },
+        gains_db=dict(found.gains_db),
     )

@@ -1,4 +1,4 @@
-"""A profile on a terminal: summary, where cycles go, per-op table, L2 use over time."""
+"""A profile on a terminal: summary, quantisation, where cycles go, per-op table, L2 use."""
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -8,12 +8,13 @@ from rich.text import Text
 from formats.console import size_text
 from kpuprof.memory import MemoryUse
 from kpuprof.rows import OpRow
-from kpuprof.summary import Summary
+from kpuprof.summary import QuantizationSummary, Summary
 
 BAR_WIDTH = 24
 BESIDE_BAR = 68  # columns that the frame, the label and the shares take
 NARROW = 72
 WIDE = 110
+MOST_KEPT_SHOWN = 6
 CHART_WIDTH = 72
 BESIDE_CHART = 8  # columns of " cycles" after the axis
 CHART_HEIGHT = 8
@@ -22,12 +23,18 @@ BOUND_STYLE = {"compute": "green", "vector": "cyan", "dram": "red", "sram": "yel
 
 
 def render(
-    summary: Summary, rows: list[OpRow], memory: MemoryUse, top: int, width: int
+    summary: Summary,
+    quantization: QuantizationSummary | None,
+    rows: list[OpRow],
+    memory: MemoryUse,
+    top: int,
+    width: int,
 ) -> RenderableType:
     """The whole report. `rows` in the order to show; `top` 0 shows all of them; width in columns
     of the terminal: a narrow one is shown fewer figures per op, never cut ones."""
-    table = _op_table(rows, top, width)
-    return Group(_headline(summary, width), table, _memory_chart(memory, width))
+    table = _op_table(rows, top, width, is_quantised=quantization is not None)
+    accuracy = [] if quantization is None else [_quantization(quantization)]
+    return Group(_headline(summary, width), *accuracy, table, _memory_chart(memory, width))
 
 
 def _headline(summary: Summary, width: int) -> Panel:
@@ -39,6 +46,39 @@ def _headline(summary: Summary, width: int) -> Panel:
     mode = summary.mode.replace("_", " ")
     title = f"{summary.program} · {summary.precision} · {summary.config} · {mode}"
     return Panel(grid, title=title, title_align="left", expand=False)
+
+
+def _quantization(found: QuantizationSummary) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for label, value in _quantization_rows(found):
+        grid.add_row(label, Text(value))
+    title = f"Quantisation · {found.precision}"
+    return Panel(grid, title=title, title_align="left", expand=False)
+
+
+def _quantization_rows(found: QuantizationSummary) -> list[tuple[str, str]]:
+    share = f"{found.integer_mac_share:.1%} of MACs in {found.precision}"
+    rows = [
+        ("Ranges", f"{found.method}, {found.samples} samples; {found.held_out} held out"),
+        ("Precision", f"{share}, {_kept_text(found.kept)}"),
+    ]
+    for output in found.outputs:
+        worst = output.max_difference
+        text = "" if worst is None else f" · max difference {worst:.4f} of the largest value"
+        rows.append(("Accuracy", f"{output.name}: {output.sqnr_db:.1f} dB{text}"))
+    gains = " · ".join(f"{name} {gain:+.1f} dB" for name, gain in found.gains_db.items())
+    return [*rows, ("Gains", gains)] if gains else rows
+
+
+def _kept_text(kept: dict[str, str]) -> str:
+    """The first few of the ops kept in another precision, by name."""
+    if not kept:
+        return "no op kept in another precision"
+    names = ", ".join([*kept][:MOST_KEPT_SHOWN])
+    more = f" and {len(kept) - MOST_KEPT_SHOWN} more" if len(kept) > MOST_KEPT_SHOWN else ""
+    return f"{len(kept)} in {'/'.join(dict.fromkeys(kept.values()))}: {names}{more}"
 
 
 def _headline_rows(summary: Summary, width: int) -> list[tuple[str, RenderableType]]:
@@ -97,14 +137,15 @@ def _cycle_bar(summary: Summary, width: int) -> Text:
     return bar
 
 
-def _op_table(rows: list[OpRow], top: int, width: int) -> RenderableType:
+def _op_table(rows: list[OpRow], top: int, width: int, is_quantised: bool) -> RenderableType:
     shown = rows[:top] if top else rows
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("op", overflow="fold", min_width=10)
     table.add_column("type", overflow="fold", min_width=8)
     headings = ("cycles", "%", "DRAM", "util", "time", "energy", "L2")
     count = 7 if width >= WIDE else 4 if width >= NARROW else 2
-    for heading in headings[:count]:
+    accuracy = ("SQNR dB" if width >= WIDE else "dB",) if is_quantised else ()
+    for heading in (*headings[:count], *accuracy):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
     for row in shown:
@@ -121,12 +162,18 @@ def _op_table(rows: list[OpRow], top: int, width: int) -> RenderableType:
             row.name,
             row.op_type,
             *figures[:count],
+            *((_decibels(row),) if is_quantised else ()),
             Text(row.bound_by, BOUND_STYLE.get(row.bound_by, "bright_black")),
         )
     hidden = len(rows) - len(shown)
     if not hidden:
         return table
     return Group(table, Text(f"… and {hidden} more ops (--top 0 shows all)", "bright_black"))
+
+
+def _decibels(row: OpRow) -> str:
+    """A dash for what has none: integers, and ops of which the exact network has no like."""
+    return "–" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
 
 
 def _memory_chart(memory: MemoryUse, width: int) -> RenderableType:

@@ -84,13 +84,17 @@ def require_compatible(program: KPUProgram, config: KPUConfig) -> None:
 
 
 def _require_precision(program: KPUProgram, config: KPUConfig) -> None:
-    if program.precision in config.supported_precisions:
-        return
+    needed = {program.precision: f"{program.name} is compiled for {program.precision.value}"}
+    for op in program.get_ops_in_order():
+        if op.precision is not None:
+            text = f"op {op.id} of {program.name} is compiled for {op.precision.value}"
+            needed.setdefault(op.precision, text)
     supported = ", ".join(precision.value for precision in config.supported_precisions)
-    raise ConfigurationError(
-        f"{program.name} is compiled for {program.precision.value}, "
-        f"but supported_precisions of {config.name} are {supported}"
-    )
+    for precision, text in needed.items():
+        if precision not in config.supported_precisions:
+            raise ConfigurationError(
+                f"{text}, but supported_precisions of {config.name} are {supported}"
+            )
 
 
 def _require_ops(program: KPUProgram, config: KPUConfig) -> None:

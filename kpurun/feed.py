@@ -13,7 +13,8 @@ from formats.program import KPUProgram, KPUTensor
 from kpurun.ops.checks import NUMPY_DTYPES
 
 # The smallest magnitude that rounds to infinity: the largest value and half a unit in the last
-# place (the tie goes to the even neighbour, which is infinity).
+# place (the tie goes to the even neighbour, which is infinity). Codes and posits end at their
+# largest value instead.
 OVERFLOW_THRESHOLDS = {
     DType.FP16: 65520.0,
     DType.BF16: (2 - 2**-8) * 2.0**127,
@@ -71,7 +72,7 @@ def _checked(tensor: KPUTensor, value: np.ndarray, is_only_input: bool) -> np.nd
     array = np.asarray(value)
     if array.shape != tensor.shape:
         raise shape_mismatch(tensor.shape, array.shape, "" if is_only_input else tensor.name)
-    if tensor.dtype in FLOAT_DTYPES:
+    if tensor.dtype in FLOAT_DTYPES or tensor.is_quantized:
         return _as_float(tensor, array)
     if tensor.dtype is DType.BOOL:
         return _as_bool(tensor, array)
@@ -95,7 +96,7 @@ def _as_float(tensor: KPUTensor, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
         values = array.astype(np.float32, copy=False)
     largest = float(max(-values.min(), values.max()))
-    if largest >= OVERFLOW_THRESHOLDS[tensor.dtype]:
+    if largest >= OVERFLOW_THRESHOLDS.get(tensor.dtype, np.inf):
         raise InputError(
             f"input {tensor.name!r} contains values beyond the range of {tensor.dtype.value} "
             f"(from {array.min():g} to {array.max():g})"

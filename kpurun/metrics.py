@@ -15,7 +15,9 @@ from math import fsum
 
 import numpy as np
 
+from formats.config import KPUConfig
 from formats.places import placements
+from formats.precision import KPUPrecision
 from formats.profile import KPUPerformanceMetrics
 from formats.program import KPUOp, KPUProgram, MemoryType
 from kpurun.energy import energy_pj
@@ -39,11 +41,15 @@ EVENTS = {  # column of the table "op" -> key of op_metrics
 def summarize(program: KPUProgram) -> KPUPerformanceMetrics:
     """Every metric of one inference on the program's machine, ops one after another.
 
-    Utilisations are shares of the peak: of all arrays at the program's precision, of the DRAM bus.
+    Utilisations are shares of the peak: of all arrays at the ops' precisions, of the DRAM bus.
     """
     config, machine = program.target_config, machine_of(program.target_config)
     estimates = {op.id: estimate_op(program, op) for op in program.get_ops_in_order()}
-    table = {op_id: _figures(program, found) for op_id, found in estimates.items()}
+    precisions = {op.id: op.precision or program.precision for op in program.ops}
+    table = {i: _figures(config, found, precisions[i]) for i, found in estimates.items()}
+    array_cycles = sum(
+        machine.macs(precisions[op_id]).time(found.macs) for op_id, found in estimates.items()
+    )
 
     def total(field: str) -> int:
         return sum(getattr(found, field) for found in estimates.values())
@@ -69,7 +75,7 @@ def summarize(program: KPUProgram) -> KPUPerformanceMetrics:
         average_power_watts=energy_uj / time_us if time_us else config.compute.idle_watts,
         total_energy_uj=energy_uj,
         energy_per_inference_mj=energy_uj / 1000,
-        compute_utilization=_share(machine.macs(program.precision).time(total("macs")), cycles),
+        compute_utilization=_share(array_cycles, cycles),
         memory_bandwidth_utilization=_share(machine.dram.time(dram_bytes), cycles),
         op_metrics=table,
     )
@@ -80,11 +86,11 @@ def estimate_op(program: KPUProgram, op: KPUOp) -> OpEstimate:
     return estimate(work_of(program, op), op.tiling, program.target_config)
 
 
-def _figures(program: KPUProgram, found: OpEstimate) -> dict[str, float]:
+def _figures(config: KPUConfig, found: OpEstimate, precision: KPUPrecision) -> dict[str, float]:
     """One row of the per-op table."""
-    config, machine = program.target_config, machine_of(program.target_config)
-    energy = energy_pj(found, config, program.precision)
-    arrays = machine.macs(program.precision).time(found.macs)
+    machine = machine_of(config)
+    energy = energy_pj(found, config, precision)
+    arrays = machine.macs(precision).time(found.macs)
     drains = machine.overlap_folds or found.macs == found.lane_macs  # else lanes take no time
     lanes = found.lane_ops / machine.all_lanes if drains else 0.0
     return {

@@ -12,7 +12,7 @@ from formats.profile import KPUExecutionResult, KPUPerformanceMetrics, Simulatio
 from formats.program import KPUOp, KPUProgram, KPUTensor
 from formats.verify import verify
 from kpurun.compatibility import own_config, plain_value, require_compatible
-from kpurun.engine.storage import EngineResult, require_executable
+from kpurun.engine.storage import EngineResult
 from kpurun.feed import checked_inputs, host_dtype, host_outputs
 from kpurun.ops.types import OpError
 from kpurun.wellformed import require_wellformed
@@ -52,7 +52,6 @@ class KPURuntime:
         if isinstance(program, str | bytes | PathLike):
             raise UsageError("load_program takes a KPUProgram: formats.load_program reads a file")
         config = program.target_config if self._config is None else self._config
-        require_executable(program)
         verify(program)
         require_wellformed(program)
         require_compatible(program, config)

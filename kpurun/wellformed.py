@@ -5,13 +5,17 @@ machine knows.
 """
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from formats.errors import FileError
-from formats.precision import FLOAT_DTYPES, DType
-from formats.program import KPUOp, KPUProgram
+from formats.program import KPUOp, KPUProgram, KPUTensor
+from formats.quantized import CODE_RANGES, is_coded
 from kpurun.ops import op_named
-from kpurun.ops.opdef import infer_types
-from kpurun.ops.types import OpError, TensorType
+from kpurun.ops.opdef import Int8Rule, OpDef, complete, infer_types
+from kpurun.ops.types import Attributes, OpError, TensorType
+from kpurun.work import semantic_type
+
+LARGEST_SUM = 2**31 - 1  # what an accumulator of codes holds
 
 
 def require_wellformed(program: KPUProgram) -> None:
@@ -33,13 +37,76 @@ def problems(program: KPUProgram) -> Iterator[str]:
 
 
 def _check(program: KPUProgram, op: KPUOp) -> None:
+    record = op_named(op.op_type)
     operands = _types(program, op.input_ids)
-    results = infer_types(op_named(op.op_type), op.attributes, operands[: op.operand_count])
+    results = infer_types(record, op.attributes, operands[: op.operand_count])
     if op.epilogue:
         results = (_after_epilogue(op, results, operands),)
     found = _types(program, op.output_ids)
     if results != found:
         raise OpError(f"gives {_text(results)}, but its outputs are {_text(found)}")
+    _check_codes(record, op, [program.tensors[tensor_id] for tensor_id in op.input_ids])
+
+
+def _check_codes(record: OpDef, op: KPUOp, operands: Sequence[KPUTensor]) -> None:
+    """Scales of channels are where a product can apply them, and sums of codes fit 32 bits."""
+    multiplies = record.int8 is Int8Rule.KERNEL
+    of_stages = {stage.operand for stage in op.epilogue}
+    for index, tensor in enumerate(operands):
+        is_factor = multiplies and index == 1 and index < op.operand_count
+        is_read = index < op.operand_count or index in of_stages
+        if tensor.scales is not None and is_read and not is_factor:
+            raise OpError(
+                f"operand {tensor.id!r} has scales of channels, which only the second factor of a "
+                "Conv, Gemm or MatMul may have"
+            )
+    if not multiplies:
+        return
+    attributes = complete(record, op.attributes)
+    first, second = operands[:2]
+    channels = _channel_axis(record, attributes, second)
+    if second.scales is not None and second.scale_axis != channels:
+        where = "it has none" if channels is None else f"they are axis {channels}"
+        raise OpError(
+            f"the scales of {second.id!r} follow its axis {second.scale_axis}, not the channels of "
+            f"the output: {where}"
+        )
+    if is_coded(first) and is_coded(second):
+        _check_sum(_depth(record, attributes, first, second), first, second)
+
+
+def _channel_axis(record: OpDef, attributes: Attributes, factor: KPUTensor) -> int | None:
+    """The axis of the second factor that the output's channels (or columns) come from."""
+    if record.name == "Conv":
+        return 0
+    if record.name == "Gemm":
+        return 0 if attributes["transB"] else 1
+    return len(factor.shape) - 1 if len(factor.shape) > 1 else None
+
+
+def _depth(record: OpDef, attributes: Attributes, first: KPUTensor, second: KPUTensor) -> int:
+    """How many products one sum of an output adds up."""
+    if record.name == "Conv":
+        return prod(second.shape[1:])
+    return first.shape[0 if attributes.get("transA") else -1]
+
+
+def _check_sum(depth: int, first: KPUTensor, second: KPUTensor) -> None:
+    """The codes of a group are summed on their own."""
+    products = min(depth, second.group_size or depth)
+    most = LARGEST_SUM // (_magnitude(first) * _magnitude(second))
+    if products > most:
+        raise OpError(
+            f"sums {products:,} products of {first.dtype.value} and {second.dtype.value} codes, "
+            f"but 32 bits hold {most:,}"
+        )
+
+
+def _magnitude(tensor: KPUTensor) -> int:
+    """The largest distance of a code from the zero point."""
+    low, high = CODE_RANGES[tensor.dtype]
+    zero = tensor.zero_point or 0
+    return max(zero - low, high - zero)
 
 
 def _after_epilogue(
@@ -64,12 +131,8 @@ def _after_epilogue(
 
 
 def _types(program: KPUProgram, tensor_ids: Sequence[str]) -> tuple[TensorType, ...]:
-    """Semantic types: every float is FP32."""
-    tensors = [program.tensors[tensor_id] for tensor_id in tensor_ids]
-    return tuple(
-        TensorType(tensor.shape, DType.FP32 if tensor.dtype in FLOAT_DTYPES else tensor.dtype)
-        for tensor in tensors
-    )
+    """Semantic types: every float and every quantised tensor is FP32."""
+    return tuple(semantic_type(program.tensors[tensor_id]) for tensor_id in tensor_ids)
 
 
 def _text(types: Sequence[TensorType]) -> str:

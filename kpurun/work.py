@@ -10,7 +10,7 @@ from typing import Any
 from formats.precision import FLOAT_DTYPES, DType, KPUPrecision
 from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor, MemoryType
 from kpurun.ops import op_named
-from kpurun.ops.loopnest import Access, LoopNest, Unit
+from kpurun.ops.loopnest import Access, Axis, LoopNest, Unit
 from kpurun.ops.nests import broadcast_access
 from kpurun.ops.opdef import complete
 from kpurun.ops.types import OpError, TensorType
@@ -54,6 +54,8 @@ class Placed:
     memory_type: MemoryType
     format: str = "NCHW"
     is_weight: bool = False
+    code: tuple[float, int] | None = None  # scale and zero point of a tensor with one scale
+    scale_axis: int | None = None  # of a weight with many scales: the axis that they follow
 
 
 def build_work(
@@ -65,7 +67,8 @@ def build_work(
     precision: KPUPrecision,
     operand_count: int | None = None,
 ) -> Work:
-    """The work of one op on placed tensors; `reads` are its own operands, then its epilogue's.
+    """The work of one op on placed tensors; `reads` are its own operands, then its epilogue's, then
+    the scales of its own.
 
     operand_count: how many are its own; None: those before the first that a stage reads.
     OpError if an epilogue operand does not broadcast to the output or an attribute is unknown.
@@ -76,13 +79,20 @@ def build_work(
     out_types = tuple(placed.type for placed in writes)
     nest = op.loop_nest(complete(op, attributes), in_types, out_types)
     nest = _on_its_unit(nest, own, writes, computes=bool(epilogue))
-    accesses = nest.reads + tuple(_epilogue_access(placed, nest) for placed in reads[len(own) :])
+    scaled = iter([i for i, placed in enumerate(own) if placed.scale_axis is not None])
+    of_stages = {stage.operand for stage in epilogue}
+    accesses = nest.reads + tuple(
+        _epilogue_access(placed, nest)
+        if index in of_stages
+        else _scales_access(placed, own, nest, next(scaled))
+        for index, placed in enumerate(reads[len(own) :], len(own))
+    )
     return Work(
         nest=nest,
         reads=tuple(map(_touched, reads, accesses)),
         writes=tuple(map(_touched, writes, nest.writes)),
         precision=precision,
-        epilogue_lane_ops=_drain_lane_ops(nest, epilogue, writes[0]),
+        epilogue_lane_ops=_drain_lane_ops(nest, own, epilogue, writes[0]),
     )
 
 
@@ -94,14 +104,14 @@ def work_of(program: KPUProgram, op: KPUOp) -> Work:
         op.epilogue,
         [_placed(program.tensors[tensor_id]) for tensor_id in op.input_ids],
         [_placed(program.tensors[tensor_id]) for tensor_id in op.output_ids],
-        program.precision,
+        op.precision or program.precision,
         op.operand_count or None,
     )
 
 
 def semantic_type(tensor: KPUTensor) -> TensorType:
     """What the tensor means: FP32 for every float and every quantised tensor."""
-    means_float = tensor.dtype in FLOAT_DTYPES or tensor.scale is not None
+    means_float = tensor.dtype in FLOAT_DTYPES or tensor.is_quantized
     return TensorType(tensor.shape, DType.FP32 if means_float else tensor.dtype)
 
 
@@ -118,6 +128,8 @@ def _placed(tensor: KPUTensor) -> Placed:
         memory_type=tensor.layout.memory_type,
         format=tensor.layout.format,
         is_weight=tensor.is_weight,
+        code=None if tensor.scale is None else (tensor.scale, tensor.zero_point or 0),
+        scale_axis=None if tensor.scales is None else tensor.scale_axis,
     )
 
 
@@ -150,7 +162,7 @@ def _on_its_unit(
 
 def _converts(own: Sequence[Placed], writes: Sequence[Placed]) -> bool:
     """Float elements are stored unlike on one side of the op and on the other."""
-    moved = {placed.dtype for placed in (*own, *writes) if placed.type.is_float}
+    moved = {(placed.dtype, placed.code) for placed in (*own, *writes) if placed.type.is_float}
     return len(moved) > 1
 
 
@@ -177,13 +189,26 @@ def _epilogue_access(placed: Placed, nest: LoopNest) -> Access:
     return broadcast_access(shape, output)
 
 
-def _drain_lane_ops(nest: LoopNest, epilogue: Sequence[EpilogueStage], output: Placed) -> int:
+def _scales_access(scales: Placed, own: Sequence[Placed], nest: LoopNest, index: int) -> Access:
+    """The scales of own operand `index` follow its axis; the groups of a row are all needed."""
+    axis = own[index].scale_axis
+    assert axis is not None, "only weights with scales are asked for theirs"
+    groups = (Axis(size) for size in scales.type.shape[1:])
+    return Access((nest.reads[index].axes[axis], *groups))
+
+
+def _drain_lane_ops(
+    nest: LoopNest, own: Sequence[Placed], epilogue: Sequence[EpilogueStage], output: Placed
+) -> int:
     """Lane operations per output element after the reduction: what the op itself does on the drain
-    edge (bias), its stages, and one conversion from the fp32 accumulator to a narrower storage.
+    edge (scale and bias are one multiply-add), its stages, and one conversion from the fp32
+    accumulator to a narrower storage.
     """
     if nest.unit in (Unit.VIEW, Unit.MOVE):
         return 0
     own_ops = nest.lane_ops if nest.unit is Unit.SYSTOLIC else 0
+    if any(placed.scale_axis is not None for placed in own):
+        own_ops = max(own_ops, 1)
     stage_ops = sum(op_named(stage.op_type).lane_ops for stage in epilogue)
     conversion = 1 if output.type.is_float and output.dtype != DType.FP32 else 0
     return own_ops + stage_ops + conversion

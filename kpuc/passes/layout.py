@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from formats.config import KPUConfig
-from formats.precision import KPUPrecision
 from kpuc.graph import Graph, Node
 from kpuc.passes.layout_cost import FORMATS, PLAIN, Costs, Estimator, Orders, Table
-from kpuc.precision import storage_dtypes
+from kpuc.storage import Storage
 from kpurun.ops.types import TensorType
 
 # Of all cycles: less is below what an estimate can tell that is made before tensors have places.
@@ -22,20 +21,20 @@ LEAST_GAIN = 0.005
 
 
 def assign_layout(
-    graph: Graph, config: KPUConfig, precision: KPUPrecision
-) -> tuple[Graph, dict[str, str]]:
-    """The graph with its layout changes, and the format of every value: "NCHW" or "NHWC".
+    graph: Graph, storage: Storage, config: KPUConfig
+) -> tuple[Graph, Storage, dict[str, str]]:
+    """The graph with its layout changes, how its values are stored now, and the format of every
+    value: "NCHW" or "NHWC".
 
     Inputs, outputs, constants and values that are not 4-D are NCHW, and so is a value whose bytes
     are the same in either order. The choice is a minimum cut over the orders in which ops read and
     write. All stays NCHW unless that saves LEAST_GAIN of the estimated cycles.
     """
-    plain = graph, dict.fromkeys(graph.types, "NCHW")
+    plain = graph, storage, dict.fromkeys(graph.types, "NCHW")
     sensitive = frozenset(v for v, type_ in graph.types.items() if _is_sensitive(graph, v, type_))
     if not sensitive:
         return plain
-    dtypes = storage_dtypes(graph, precision)
-    estimator = Estimator(graph, sensitive, dtypes, config, precision)
+    estimator = Estimator(graph, sensitive, storage, config)
     tables = {node.id: estimator.table(node) for node in graph.nodes}
     if not _may_gain(tables.values()):
         return plain
@@ -44,7 +43,8 @@ def assign_layout(
     before, after = (total_cycles(graph, costs, each) for each in ({}, orders))
     if before - after < LEAST_GAIN * before:
         return plain
-    return _with_copies(graph, sensitive, orders)
+    changed, formats, copies = _with_copies(graph, sensitive, orders)
+    return changed, storage.with_copies(copies), formats
 
 
 def total_cycles(graph: Graph, costs: Costs, orders: Mapping[str, Orders]) -> int:
@@ -84,8 +84,9 @@ def _may_gain(tables: Iterable[Table]) -> bool:
 
 def _with_copies(
     graph: Graph, sensitive: frozenset[str], orders: Mapping[str, Orders]
-) -> tuple[Graph, dict[str, str]]:
-    """The graph with an Identity wherever a value is read in an order that it is not written in."""
+) -> tuple[Graph, dict[str, str], dict[str, str]]:
+    """The graph with an Identity wherever a value is read in an order that it is not written in;
+    the formats; copy -> what it copies."""
     formats = dict.fromkeys(graph.types, "NCHW")
     types = dict(graph.types)
     copied: dict[tuple[str, str], str] = {}  # (value, format) -> its copy in that format
@@ -102,7 +103,8 @@ def _with_copies(
                 nodes.append(copy)
         nodes.append(_reading(node, wanted, copied))
         formats.update({v: FORMATS[chosen.write] for v in node.outputs if v in sensitive})
-    return replace(graph, nodes=tuple(nodes), types=types), formats
+    copies = {copy: value for (value, _), copy in copied.items()}
+    return replace(graph, nodes=tuple(nodes), types=types), formats, copies
 
 
 def _copy(graph: Graph, value: str, wanted: str, types: Mapping[str, TensorType]) -> Node:

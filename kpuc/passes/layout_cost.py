@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from formats.config import KPUConfig
 from formats.errors import MemoryError
-from formats.precision import DType, KPUPrecision, size_in_bytes
+from formats.precision import size_in_bytes
 from formats.program import MemoryType
 from kpuc.graph import Graph, Node
+from kpuc.storage import Storage
 from kpuc.tile import tile
 from kpurun.ops.loopnest import Unit
 from kpurun.timing import estimate
@@ -54,9 +55,8 @@ class Estimator:
 
     graph: Graph
     sensitive: frozenset[str]
-    dtypes: Mapping[str, DType]
+    storage: Storage
     config: KPUConfig
-    precision: KPUPrecision
     known: dict[tuple[Work, ...], tuple[int, ...]] = field(default_factory=dict)
 
     def table(self, node: Node) -> Table:
@@ -78,7 +78,7 @@ class Estimator:
                 (),
                 [self._placed(value, source)],
                 [self._placed(value, target)],
-                self.precision,
+                self.storage.precision,
             )
             for source, target in (FORMATS, FORMATS[::-1])
         ]
@@ -91,7 +91,7 @@ class Estimator:
             node.epilogue,
             [self._placed(value, FORMATS[orders.read]) for value in node.inputs],
             [self._placed(value, FORMATS[orders.write]) for value in node.outputs],
-            self.precision,
+            self.storage.of(node),
             len(node.operands),
         )
 
@@ -99,14 +99,16 @@ class Estimator:
         graph, type_ = self.graph, self.graph.types[value]
         is_outside = value in graph.constants or value in graph.inputs or value in graph.outputs
         limit = LARGEST_IN_L2 * self.config.memory.sram_l2_bytes
-        is_large = size_in_bytes(type_.elements, self.dtypes[value]) > limit
+        is_large = size_in_bytes(type_.elements, self.storage.dtypes[value]) > limit
         return Placed(
             tensor_id="",  # ops that differ in names only are equal
             type=type_,
-            dtype=self.dtypes[value],
+            dtype=self.storage.dtypes[value],
             memory_type=MemoryType.DRAM if is_outside or is_large else MemoryType.SRAM_L2,
             format=order if value in self.sensitive else "NCHW",
             is_weight=value in graph.constants,
+            code=self.storage.code(value),
+            scale_axis=self.storage.scale_axis(value),
         )
 
     def _cycles(self, works: Sequence[Work]) -> tuple[int, ...]:

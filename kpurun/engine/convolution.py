@@ -34,7 +34,7 @@ def prepare_convolution(site: Site) -> Prepared:
 
 def _packed(site: Site, window: Window) -> Prepared:
     is_flat = window.rank == 1  # run as a map of one row
-    padding, margins = _split_padding(window)
+    padding, margins = split_padding(window)
     weight, bias = site.constants[1], site.constants.get(2)
     geometry = [padding, list(window.strides), list(window.dilations)]
     if is_flat:
@@ -45,12 +45,12 @@ def _packed(site: Site, window: Window) -> Prepared:
     groups = site.attributes["group"]
     packed = torch.ops.mkldnn._reorder_convolution_weight(
         weight.contiguous(memory_format=torch.channels_last), *geometry, groups,
-        _map_shape(site, margins, is_flat),
+        map_shape(site, margins, is_flat),
     )  # fmt: skip
-    post_op = _post_op(site.next_stage)
+    post_op = post_op_of(site.next_stage)
 
     def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
-        x = _with_margins(operands[0], margins)
+        x = with_margins(operands[0], margins)
         x = x.unsqueeze(2) if is_flat else x
         x = x.contiguous(memory_format=torch.channels_last)
         out = torch.ops.mkldnn._convolution_pointwise(x, packed, bias, *geometry, groups, *post_op)
@@ -66,12 +66,12 @@ def _packed(site: Site, window: Window) -> Prepared:
 
 
 def _general(site: Site, window: Window) -> Prepared:
-    padding, margins = _split_padding(window)
+    padding, margins = split_padding(window)
     groups = site.attributes["group"]
     no_output_padding = [0] * window.rank
 
     def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
-        x = _with_margins(operands[0], margins)
+        x = with_margins(operands[0], margins)
         bias = operands[2] if site.op.operand_count == 3 else None
         out = torch.convolution(
             x, operands[1], bias, window.strides, padding, window.dilations,
@@ -82,7 +82,7 @@ def _general(site: Site, window: Window) -> Prepared:
     return Prepared(kernel)
 
 
-def _split_padding(window: Window) -> tuple[list[int], list[int]]:
+def split_padding(window: Window) -> tuple[list[int], list[int]]:
     """(padding per axis for the kernel, margins for `pad`): the kernel pads both ends alike."""
     if window.begins == window.ends:
         return list(window.begins), []
@@ -91,11 +91,12 @@ def _split_padding(window: Window) -> tuple[list[int], list[int]]:
     return [0] * window.rank, margins
 
 
-def _with_margins(x: Tensor, margins: list[int]) -> Tensor:
-    return functional.pad(x, margins) if margins else x
+def with_margins(x: Tensor, margins: list[int], value: int = 0) -> Tensor:
+    """The map with `margins` of `value`."""
+    return functional.pad(x, margins, value=value) if margins else x
 
 
-def _map_shape(site: Site, margins: list[int], is_flat: bool) -> list[int]:
+def map_shape(site: Site, margins: list[int], is_flat: bool) -> list[int]:
     """Shape of the map that oneDNN sees, for which it chooses the order of the weights."""
     shape = list(site.shapes[0])
     for axis in range(len(margins) // 2):
@@ -103,7 +104,7 @@ def _map_shape(site: Site, margins: list[int], is_flat: bool) -> list[int]:
     return [*shape[:2], 1, shape[2]] if is_flat else shape
 
 
-def _post_op(stage: EpilogueStage | None) -> PostOp:
+def post_op_of(stage: EpilogueStage | None) -> PostOp:
     """The stage as oneDNN's post-op; NO_POST_OP where there is none with the same meaning."""
     if stage is None or stage.operand is not None:
         return NO_POST_OP

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from formats.program import EpilogueStage, KPUOp
+from formats.program import EpilogueStage, KPUOp, KPUTensor
 
 # Operands in, results out. Operands are the op's own; a kernel that takes over stages which have
 # operands gets those too, after its own.
@@ -19,6 +19,7 @@ class Site:
     """One op of a program where a kernel is to be prepared: all that is known before any input.
 
     attributes: complete; shapes: of the op's own operands; constants: index of one -> value.
+    inputs, outputs: all the tensors that the op names, in its order.
     """
 
     op: KPUOp
@@ -26,6 +27,8 @@ class Site:
     shapes: tuple[tuple[int, ...], ...]
     output_shapes: tuple[tuple[int, ...], ...]
     constants: Mapping[int, Tensor]
+    inputs: tuple[KPUTensor, ...]
+    outputs: tuple[KPUTensor, ...]
 
     @property
     def next_stage(self) -> EpilogueStage | None:
@@ -41,6 +44,8 @@ class Prepared:
     stages_done: how many of the epilogue's stages it applies itself.
     owns_results: its results are new memory, so that what follows may overwrite them.
     drops_nan: a NaN operand may leave no trace in the result (oneDNN's fused relu and clip).
+    takes_codes: its coded operands come as codes: the op's own, and those of the stages it applies.
+    gives_codes: its results are as the outputs store them, so it applies all stages.
     """
 
     kernel: Kernel
@@ -48,6 +53,8 @@ class Prepared:
     stages_done: int = 0
     owns_results: bool = True
     drops_nan: bool = False
+    takes_codes: bool = False
+    gives_codes: bool = False
 
 
 Prepare = Callable[[Site], Prepared]
@@ -65,3 +72,11 @@ def is_channels_last(x: Tensor) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_contiguous()
     )
+
+
+def dense(x: Tensor) -> Tensor:
+    """A channels-last map with its positions in one axis, [1, C, positions], in the order of its
+    shape: torch turns a matrix over in blocks, but `cat` would do it element by element."""
+    if x.dim() != 3 or x.shape[0] != 1 or x.is_contiguous():
+        return x
+    return x[0].contiguous().unsqueeze(0)

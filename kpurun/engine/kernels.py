@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kpurun.engine.convolution import prepare_convolution
-from kpurun.engine.kernel import Prepare, Prepared, Site, is_channels_last, one
+from kpurun.engine.kernel import Prepare, Prepared, Site, dense, is_channels_last, one
 from kpurun.engine.pooling import (
     prepare_average_pool,
     prepare_global_average_pool,
@@ -103,7 +103,7 @@ def _reduction(function: Callable[..., Tensor]) -> Prepare:
 
 def _concat(site: Site) -> Prepared:
     axis = site.attributes["axis"]
-    return Prepared(lambda operands: (torch.cat(tuple(operands), axis),))
+    return Prepared(lambda operands: (torch.cat([dense(x) for x in operands], axis),))
 
 
 def _split(site: Site) -> Prepared:

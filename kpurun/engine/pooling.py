@@ -35,6 +35,54 @@ def prepare_max_pool(site: Site) -> Prepared:
     return Prepared(kernel)
 
 
+def prepare_max_pool_of_codes(site: Site) -> Prepared:
+    """Integers of two spatial axes: one axis after the other, as the maximum of shifted slices.
+
+    torch's own kernel takes hundreds of times as long. Padding is the least code, so never wins
+    against an element; every window has one.
+    """
+    window = _window(site)
+    margins = _margins(window, site.shapes[0][2:], site.output_shapes[0][2:])
+    axes = list(zip((2, 3), window.kernel, window.strides, window.dilations, strict=True))
+    outputs = site.output_shapes[0]
+
+    def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
+        x = operands[0].contiguous(memory_format=torch.channels_last)
+        if any(margins):
+            x = functional.pad(x, margins, value=torch.iinfo(x.dtype).min)
+        for axis, taps, stride, dilation in axes:
+            x = _largest_along(x, axis, taps, stride, dilation, outputs[axis])
+        return (x,)
+
+    return Prepared(kernel)
+
+
+def _largest_along(
+    x: Tensor, axis: int, taps: int, stride: int, dilation: int, count: int
+) -> Tensor:
+    """Maximum over `taps` positions `dilation` apart, of `count` windows `stride` apart.
+
+    The maximum of 2n taps is that of two maxima of n, so that few passes are needed.
+    """
+    length = x.shape[axis]
+    reached = 1  # taps that each position of x stands for
+    while 2 * reached <= taps:
+        step = reached * dilation
+        length -= step
+        x = torch.maximum(x.narrow(axis, 0, length), x.narrow(axis, step, length))
+        reached *= 2
+    first = _every(x, axis, 0, stride, count)
+    if reached == taps:
+        return first
+    return torch.maximum(first, _every(x, axis, (taps - reached) * dilation, stride, count))
+
+
+def _every(x: Tensor, axis: int, start: int, stride: int, count: int) -> Tensor:
+    picked = [slice(None)] * x.dim()
+    picked[axis] = slice(start, start + (count - 1) * stride + 1, stride)
+    return x[tuple(picked)]
+
+
 def prepare_average_pool(site: Site) -> Prepared:
     """Sums of the padded map over the counts of each window, which are known now."""
     window = _window(site)

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from formats.program import EpilogueStage, KPUOp, KPUProgram
-from kpurun.engine.storage import EngineResult, is_finite, keep, require_executable, weight_values
+from kpurun.engine.codes import accumulate_codes
+from kpurun.engine.storage import (
+    EngineResult,
+    is_finite,
+    keep,
+    multiplies_codes,
+    real_value,
+    weight_values,
+)
 from kpurun.ops import evaluate
 
 
@@ -19,21 +27,34 @@ def run(program: KPUProgram, inputs: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 def execute(program: KPUProgram, inputs: Mapping[str, np.ndarray]) -> EngineResult:
     """As `run`, with the first op whose result is not finite although its operands are."""
-    require_executable(program)
     values = weight_values(program)
     for tensor in program.get_input_tensors():
-        values[tensor.id] = keep(inputs[tensor.id], tensor.dtype)
+        values[tensor.id] = keep(inputs[tensor.id], tensor)
     overflowed = None
     for op in program.get_ops_in_order():
-        operands = tuple(values[tensor_id] for tensor_id in op.input_ids)
-        results = tuple(
-            keep(result, program.tensors[tensor_id].dtype)
-            for tensor_id, result in zip(op.output_ids, accumulate(op, operands), strict=True)
-        )
-        values.update(zip(op.output_ids, results, strict=True))
+        operands = tuple(real_value(program, tensor_id, values) for tensor_id in op.input_ids)
+        results = _results(program, op, operands, values)
+        stored = {
+            tensor_id: keep(result, program.tensors[tensor_id])
+            for tensor_id, result in zip(op.output_ids, results, strict=True)
+        }
+        values.update(stored)
         if overflowed is None and all(map(is_finite, operands)):
-            overflowed = None if all(map(is_finite, results)) else op
-    return EngineResult({i: values[i] for i in program.output_ids}, overflowed)
+            made = (*results, *stored.values())
+            overflowed = None if all(map(is_finite, made)) else op
+    outputs = {i: real_value(program, i, values) for i in program.output_ids}
+    return EngineResult(outputs, overflowed)
+
+
+def _results(
+    program: KPUProgram,
+    op: KPUOp,
+    operands: tuple[np.ndarray, ...],
+    values: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, ...]:
+    if multiplies_codes(program, op):
+        return (_staged(op, accumulate_codes(program, op, values), operands),)
+    return accumulate(op, operands)
 
 
 def accumulate(op: KPUOp, operands: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
@@ -45,9 +66,14 @@ def accumulate(op: KPUOp, operands: tuple[np.ndarray, ...]) -> tuple[np.ndarray,
     if not op.epilogue:
         return results
     (accumulator,) = results
+    return (_staged(op, accumulator, operands),)
+
+
+def _staged(op: KPUOp, accumulator: np.ndarray, operands: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The accumulator after the stages of the op's epilogue."""
     for stage in op.epilogue:
         accumulator = _apply(stage, accumulator, operands)
-    return (accumulator,)
+    return accumulator
 
 
 def _apply(

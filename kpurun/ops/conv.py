@@ -58,7 +58,10 @@ def _infer(attributes: Attributes, types: tuple[TensorType, ...]) -> tuple[Tenso
 def _compute(
     attributes: Attributes, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
-    """x [N, C, spatial…], w [F, C/group, kernel…], bias [F] -> [N, F, outputs…], all float32."""
+    """x [N, C, spatial…], w [F, C/group, kernel…], bias [F] -> [N, F, outputs…].
+
+    All float32, or all float64 (exact sums of integers).
+    """
     groups = attributes["group"]
     window = _window(attributes, w.shape)
     outputs = output_sizes("Conv", window, x.shape[2:])
@@ -70,7 +73,7 @@ def _compute(
             out = _matrix_products(padded, w, window, outputs, groups)
         if bias is not None:
             out = out + bias.reshape(-1, *(1,) * window.rank)
-    return (out.astype(np.float32, copy=False),)
+    return (out.astype(x.dtype, copy=False),)
 
 
 def _per_channel_products(
@@ -79,7 +82,7 @@ def _per_channel_products(
     """Depthwise: one multiply-add of whole maps per kernel position."""
     channels, filters = padded.shape[1], w.shape[0]
     multiplier = filters // channels
-    out = np.zeros((padded.shape[0], channels, multiplier, *outputs), np.float32)
+    out = np.zeros((padded.shape[0], channels, multiplier, *outputs), padded.dtype)
     factors = w.reshape(channels, multiplier, -1, *(1,) * window.rank)
     for index, samples in enumerate(taps(padded, window, outputs)):
         out += samples[:, :, None] * factors[:, :, index]

@@ -24,9 +24,12 @@ def _infer_matmul(_: Attributes, types: tuple[TensorType, ...]) -> tuple[TensorT
 
 
 def _compute_matmul(_: Attributes, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
-    """numpy.matmul of float32 arrays; a vector operand loses its dimension in the result."""
+    """numpy.matmul of float32 arrays, or of float64 (exact sums of integers).
+
+    A vector operand loses its dimension in the result.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are values here
-        return (np.asarray(np.matmul(a, b), np.float32),)
+        return (np.asarray(np.matmul(a, b), a.dtype),)
 
 
 def _batch_role(a_size: int, b_size: int) -> Role:
@@ -105,7 +108,7 @@ def _infer_gemm(attributes: Attributes, types: tuple[TensorType, ...]) -> tuple[
 def _compute_gemm(
     attributes: Attributes, a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
-    """alpha·A'·B' + beta·C in float32, where ' transposes if asked."""
+    """alpha·A'·B' + beta·C in float32 or float64, where ' transposes if asked."""
     left = a.T if attributes["transA"] else a
     right = b.T if attributes["transB"] else b
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are values here
@@ -114,7 +117,7 @@ def _compute_gemm(
             out = out * np.float32(attributes["alpha"])
         if c is not None:
             out = out + (c if attributes["beta"] == 1 else c * np.float32(attributes["beta"]))
-    return (out.astype(np.float32, copy=False),)
+    return (out.astype(a.dtype, copy=False),)
 
 
 def _gemm_nest(

@@ -39,6 +39,7 @@ class OpDef:
     infer: output types, or OpError with the sentence a user reads.
     compute: float semantics in numpy, unrounded: compute(attributes, *arrays) -> outputs. Float
         arrays come and go as float32 (accumulation in float32 or wider); integers stay exact.
+        With an integer kernel also float64 arrays, which hold exact sums of integers.
     int8: the integer rule.
     loop_nest: iteration dimensions and how operands follow them.
     accumulator_operands: indices of constant operands that meet the accumulator in fp32 (a bias).

@@ -27,7 +27,7 @@ def archived(members: Mapping[str, bytes]) -> bytes:
 def forged(
     *,
     kind: str = "kpu-program",
-    version: str = "1.0",
+    version: str = container.VERSION,
     features: Iterable[str] = (),
     extra: Mapping[str, bytes] | None = None,
     manifest: Mapping[str, Any] | None = None,
@@ -36,14 +36,14 @@ def forged(
     """The tiny program with other JSON fields (`content`), further members (`extra`) or another
     manifest; its framing and checksums are right."""
     found = members_of(formats.to_bytes(tiny_program()))
-    del found["manifest.json"]
+    own = json.loads(found.pop("manifest.json"))
     plain = {**json.loads(found[JSON_MEMBER]), **(content or {})}
     found = {**found, JSON_MEMBER: document.canonical(plain), **(extra or {})}
     claim = {
         "format": kind,
         "version": version,
         "producer": "a test",
-        "required_features": list(features),
+        "required_features": [*own["required_features"], *features],
         "members": [
             {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in found.items()

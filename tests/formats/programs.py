@@ -17,6 +17,7 @@ from formats import (
     MemoryLayout,
     MemoryType,
     Profile,
+    Quantization,
     SimulationMode,
     TileConfig,
     tensors,
@@ -25,8 +26,10 @@ from formats.profile import OP_FIGURES
 
 L2 = MemoryType.SRAM_L2
 
-CONV_WEIGHT = (np.arange(4 * 3 * 3 * 3, dtype=np.float16) / 64).reshape(4, 3, 3, 3)
+CONV_WEIGHT = np.arange(4 * 3 * 3 * 3, dtype=np.int8).reshape(4, 3, 3, 3)
+CONV_SCALES = np.array([0.25, 0.5, 0.125, 1.0], np.float32)
 CONV_BIAS = np.array([0.5, -0.25, 0.125, 1.0], np.float32)
+WEIGHTS = {"weight": CONV_WEIGHT, "bias": CONV_BIAS, "weight.scales": CONV_SCALES}
 
 
 def tiny_program(**changes) -> KPUProgram:
@@ -46,7 +49,7 @@ def tiny_program(**changes) -> KPUProgram:
         activation_bytes=192,
         estimated_total_cycles=1300,
         estimated_total_energy_uj=1.25,
-        weights_blob=tensors.pack({"weight": CONV_WEIGHT, "bias": CONV_BIAS}),
+        weights_blob=tensors.pack(WEIGHTS),
         buffers=(
             Buffer("conv", "image", L2, 1024, 192, 2),
             Buffer("conv", "image", MemoryType.SRAM_L1, 0, 128, 1),
@@ -55,6 +58,16 @@ def tiny_program(**changes) -> KPUProgram:
         ),
         live_set_bound_bytes=192,
         preprocess="imagenet",
+        quantization=Quantization(
+            method="mse",
+            samples=100,
+            held_out=40,
+            sqnr_db={"mean": 44.5},
+            max_difference={"mean": 0.0033},
+            op_sqnr_db={"conv": 38.25},
+            mac_share=1.0,
+            gains_db={"bias correction": 0.75},
+        ),
         options={"layout": "cost", "passes": ("fold", "fuse"), "limits": {"seconds": 1.5}},
     )
     return replace(program, **changes)
@@ -64,7 +77,7 @@ def _conv() -> KPUOp:
     return KPUOp(
         id="conv",
         op_type="Conv",
-        input_ids=("image", "weight", "bias", "residual"),
+        input_ids=("image", "weight", "bias", "residual", "weight.scales"),
         output_ids=("features",),
         attributes={"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1), "group": 1},
         tiling=TileConfig(
@@ -84,6 +97,7 @@ def _conv() -> KPUOp:
             EpilogueStage("Clip", {"min": 0.0, "max": None}),
         ),
         operand_count=3,
+        precision=KPUPrecision.INT8,
         name="layer1.0.conv",
         source="model.py:12: x = self.conv(x)",
     )
@@ -119,8 +133,26 @@ def _tensors() -> list[KPUTensor]:
     features = MemoryLayout(L2, 0, tile_shape=(1, 4, 2, 4), alignment_bytes=32)
     flat = MemoryLayout(L2, 0)
     return [
-        KPUTensor("image", "x", (1, 3, 4, 4), DType.FP16, is_input=True, host_dtype="float64"),
-        KPUTensor("weight", "conv.weight", (4, 3, 3, 3), DType.FP16, _dram(256), is_weight=True),
+        KPUTensor(
+            id="image",
+            name="x",
+            shape=(1, 3, 4, 4),
+            dtype=DType.UINT8,
+            scale=0.0625,
+            zero_point=128,
+            is_input=True,
+            host_dtype="float64",
+        ),
+        KPUTensor(
+            id="weight",
+            name="conv.weight",
+            shape=(4, 3, 3, 3),
+            dtype=DType.INT8,
+            layout=_dram(256),
+            is_weight=True,
+            scales="weight.scales",
+        ),
+        KPUTensor("weight.scales", "", (4,), DType.FP32, _dram(384), is_weight=True),
         KPUTensor("bias", "conv.bias", (4,), DType.FP32, _dram(512), is_weight=True),
         KPUTensor("residual", "skip", (1, 4, 1, 1), DType.FP16, _dram(576), is_input=True),
         KPUTensor("features", "layer1.0.conv", (1, 4, 4, 4), DType.FP16, features),

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import formats
-from formats import archive, document, files, tensors
+from formats import archive, container, document, files, tensors
 from formats.errors import FileError, LimitError
 from tests.formats.forge import archived, document_of, forged, members_of
 from tests.formats.programs import CONV_WEIGHT, tiny_profile, tiny_program
 
 ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
 
 
 def refusal(data: bytes) -> str:
@@ -180,6 +181,19 @@ class TestVersions:
     )
     def test_a_version_that_is_none_is_refused(self, version):
         assert "version" in refusal(forged(version=version))
+
+    def test_codes_are_a_feature_that_a_reader_must_know(self):
+        for content in (tiny_program(), tiny_profile()):
+            manifest = container.read(formats.to_bytes(content)).manifest
+            assert manifest.required_features == ("quantization",)
+
+    def test_a_program_without_codes_needs_no_feature(self):
+        floats = formats.load(GOLDEN / "program-1.0.kpu")
+        assert container.read(formats.to_bytes(floats)).manifest.required_features == ()
+
+    def test_our_own_version_claims_the_features_that_it_uses(self):
+        said = refusal(forged(manifest={"required_features": []}))
+        assert "requires the features [], not ['quantization']" in said
 
     def test_upgrade_writes_our_version(self, tmp_path):
         formats.save(tiny_program(), tmp_path / "old.kpu")

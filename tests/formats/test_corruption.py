@@ -14,7 +14,8 @@ from tests.formats.programs import tiny_profile, tiny_program
 def small_program() -> formats.KPUProgram:
     """One op, one weight: a file small enough to try every byte of it."""
     program = tiny_program()
-    image, weight = program.tensors["image"], program.tensors["weight"]
+    image = program.tensors["image"]
+    weight = replace(program.tensors["weight"], scales=None, scale=0.5)
     conv = replace(program.ops[0], input_ids=("image", "weight"), operand_count=2, epilogue=())
     weights = formats.weights(program)
     return formats.KPUProgram(

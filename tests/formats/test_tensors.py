@@ -158,4 +158,5 @@ def test_the_weights_of_a_program_are_read_by_the_library():
     assert {name: tuple(tensor.shape) for name, tensor in loaded.items()} == {
         "weight": (4, 3, 3, 3),
         "bias": (4,),
+        "weight.scales": (4,),
     }

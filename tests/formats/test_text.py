@@ -12,12 +12,15 @@ program tiny (fp16, swkpu-v1 1.0.0)
   peak L2 192 B (largest live set 192 B), peak DRAM 1,024 B, weights 232 B, activations 192 B
   preprocess imagenet
   options {layout=cost, limits={seconds=1.5}, passes=[fold, fuse]}
+  quantisation {gains_db={bias correction=0.75}, held_out=40, mac_share=1.0, \
+max_difference={mean=0.0033}, method=mse, op_sqnr_db={conv=38.25}, samples=100, sqnr_db={mean=44.5}}
   inputs %image, %residual; outputs %mean
 
    0 %features: fp16[1, 4, 4, 4] = Conv(%image, %weight, %bias) \
 {group=1, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]}
        | Add(acc, %residual)
        | Clip {max=None, min=0.0}
+       precision int8
        name layer1.0.conv
        fused batch_norm, relu
        tile L1 OC=4 OH=2; order OH OC; L2 OH=4 order OH; reduction over 2 arrays; double-buffered
@@ -34,10 +37,11 @@ program tiny (fp16, swkpu-v1 1.0.0)
 %bias: fp32[4] NCHW dram@0x200 16 B weight name conv.bias
 %features: fp16[1, 4, 4, 4] NCHW sram_l2@0x0 128 B name layer1.0.conv
 %flat: fp16[1, 64] NCHW sram_l2@0x0 128 B view of %features
-%image: fp16[1, 3, 4, 4] NCHW dram@0x0 96 B input name x
+%image: uint8[1, 3, 4, 4] NCHW dram@0x0 48 B input scale 0.0625 zero 128 name x
 %mean: fp32[1] NCHW dram@0x280 4 B output
 %residual: fp16[1, 4, 1, 1] NCHW dram@0x240 8 B input name skip
-%weight: fp16[4, 3, 3, 3] NCHW dram@0x100 216 B weight name conv.weight
+%weight: int8[4, 3, 3, 3] NCHW dram@0x100 108 B weight scales %weight.scales axis 0 name conv.weight
+%weight.scales: fp32[4] NCHW dram@0x180 16 B weight
 """
 
 

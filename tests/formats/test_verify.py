@@ -22,9 +22,10 @@ from formats import (
 )
 from formats.errors import FileError
 from formats.verify import problems, verify
-from tests.formats.programs import CONV_BIAS, CONV_WEIGHT, L2, tiny_program
+from tests.formats.programs import CONV_BIAS, CONV_WEIGHT, L2, WEIGHTS, tiny_program
 
 L1, DRAM = MemoryType.SRAM_L1, MemoryType.DRAM
+CONV_INPUTS = ("image", "weight", "bias", "residual", "weight.scales")
 
 Defect = Callable[[KPUProgram], KPUProgram]
 
@@ -90,6 +91,13 @@ def both(*defects: Defect) -> Defect:
 
 
 ADD = EpilogueStage("Add", operand=3)
+UNSCALED = {"scale": None, "zero_point": None}
+INT4_LEAST = np.full(54, 0x88, np.uint8)  # 4·3·3·3 nibbles of -8
+
+
+def posit(**changes) -> Defect:
+    return tensor("image", **{"dtype": DType.POSIT8, "scale": 0.5, "zero_point": None, **changes})
+
 
 DEFECTS: dict[str, tuple[Defect, str]] = {
     # the machine
@@ -118,10 +126,39 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "strided": (tensor("features", contiguous=False), "not contiguous"),
     "tile shape": (tensor("features", tile_shape=(1, 4)), r"tile shape \[1, 4\]"),
     "host dtype": (tensor("image", host_dtype="object"), "host dtype 'object'"),
-    "scale": (tensor("features", scale=-1.0), "scale -1.0"),
-    "scale NaN": (tensor("features", scale=float("nan")), "scale nan"),
-    "zero point": (tensor("features", scale=1.0, zero_point=3), "zero point 3, which fp16"),
+    "scale": (tensor("image", scale=-1.0), "scale -1.0"),
+    "scale NaN": (tensor("image", scale=float("nan")), "scale nan"),
+    "scale below float32": (tensor("image", scale=1e-60), "scale 1e-60"),
+    "scale beyond float32": (tensor("image", scale=1e60), r"scale 1e\+60"),
+    "scale of a float": (tensor("features", scale=1.0), "a scale, which fp16 cannot have"),
+    "int4 without a scale": (tensor("image", dtype=DType.INT4, **UNSCALED), "has no scale"),
+    "zero point": (tensor("image", zero_point=256), "zero point 256, which uint8"),
+    "zero point that is no code": (
+        tensor("image", dtype=DType.INT8, zero_point=-128),
+        "zero point -128, which int8",
+    ),
+    "zero point of a posit": (posit(zero_point=1), "zero point 1, which posit8"),
+    "posit's scale": (posit(scale=0.75), "scale 0.75, which is no power of two"),
     "zero point alone": (tensor("features", zero_point=0), "zero point 0"),
+    # scales that are tensors
+    "scales unknown": (tensor("weight", scales="ghost"), "'ghost', which are no fp32 weight"),
+    "scales fp16": (tensor("weight.scales", dtype=DType.FP16), "which are no fp32 weight"),
+    "scales of an activation": (
+        tensor("image", **UNSCALED, scales="weight.scales"),
+        "'image' has scales, but is no weight",
+    ),
+    "scales and a scale": (tensor("weight", scale=0.5), "has one scale too"),
+    "scale axis": (tensor("weight", scale_axis=4), "no axis 4"),
+    "group size negative": (tensor("weight", group_size=-1), "negative group size"),
+    "scales of another axis": (tensor("weight", scale_axis=1), r"scales of shape \[3\], not \[4\]"),
+    # 3·3·3 = 27 weights of a filter are 3 groups of up to 10
+    "scales of groups": (tensor("weight", group_size=10), r"scales of shape \[4, 3\], not \[4\]"),
+    "groups without scales": (tensor("image", group_size=4), "a group size but no scales"),
+    "scales unread": (
+        op(0, input_ids=CONV_INPUTS[:-1]),
+        "op 'conv' does not read the scales 'weight.scales' of its operand",
+    ),
+    "scales read twice": (op(0, input_ids=(*CONV_INPUTS, "weight.scales")), "scales.* twice"),
     # inputs and outputs
     "unknown input": (program(input_ids=("image", "residual", "x")), "input 'x' is an unknown"),
     "unknown output": (program(output_ids=("y",)), "output 'y' is an unknown"),
@@ -142,7 +179,7 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "unread input": (stages(EpilogueStage("Relu")), "input 'residual' that neither it nor"),
     "stage lacks operand": (stages(ADD, EpilogueStage("Mul")), "Mul without an operand"),
     "stage with operand": (stages(ADD, EpilogueStage("Relu", operand=3)), "Relu with an operand"),
-    "stage reads too far": (stages(ADD, EpilogueStage("Mul", operand=4)), "names operand 4"),
+    "stage reads too far": (stages(ADD, EpilogueStage("Mul", operand=5)), "names operand 5"),
     "stage reads the op's": (stages(ADD, EpilogueStage("Mul", operand=1)), "names operand 1"),
     "accumulator side": (
         stages(replace(ADD, accumulator_side=2)),
@@ -154,7 +191,7 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "reduction split": (tiling(reduction_split=0), "reduction split"),
     # order
     "schedule order": (op(1, schedule_order=5), "schedule_order"),
-    "cycle": (op(0, input_ids=("flat", "weight", "bias", "residual")), "'flat' before it is made"),
+    "cycle": (op(0, input_ids=("flat", *CONV_INPUTS[1:])), "'flat' before it is made"),
     "made twice": (op(2, output_ids=("mean", "flat")), "makes 'flat', which exists already"),
     "input made": (op(2, output_ids=("mean", "image")), "makes 'image', which exists already"),
     "never made": (
@@ -165,30 +202,55 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "weight missing": (weights(weight=CONV_WEIGHT), "'bias' is not in weights_blob"),
     "weights missing": (program(weights_blob=None), "'bias' is not in weights_blob"),
     "weight too many": (
-        weights(weight=CONV_WEIGHT, bias=CONV_BIAS, more=CONV_BIAS),
+        weights(**WEIGHTS, more=CONV_BIAS),
         "'more', which is no weight",
     ),
     "weight dtype": (
-        weights(weight=CONV_WEIGHT.astype(np.float32), bias=CONV_BIAS),
-        r"'weight' is stored as F32\[4, 3, 3, 3\], not F16\[4, 3, 3, 3\]",
+        weights(**WEIGHTS | {"weight": CONV_WEIGHT.astype(np.float32)}),
+        r"'weight' is stored as F32\[4, 3, 3, 3\], not I8\[4, 3, 3, 3\]",
     ),
     "weight shape": (
-        weights(weight=CONV_WEIGHT.reshape(3, 4, 3, 3), bias=CONV_BIAS),
-        r"'weight' is stored as F16\[3, 4, 3, 3\]",
+        weights(**WEIGHTS | {"weight": CONV_WEIGHT.reshape(3, 4, 3, 3)}),
+        r"'weight' is stored as I8\[3, 4, 3, 3\]",
     ),
     "bf16 as plain numbers": (
         both(
-            tensor("weight", dtype=DType.BF16),
-            weights(weight=CONV_WEIGHT.view(np.uint16), bias=CONV_BIAS),
+            tensor("bias", dtype=DType.BF16),
+            weights(**WEIGHTS | {"bias": CONV_BIAS.astype(np.uint16)}),
         ),
         "U16.*, not BF16",
+    ),
+    "code beyond the range": (
+        weights(**WEIGHTS | {"weight": np.full_like(CONV_WEIGHT, -128)}),
+        "weight 'weight' holds the code -128, below -127",
+    ),
+    "int4 code beyond the range": (
+        both(tensor("weight", dtype=DType.INT4), weights(**WEIGHTS | {"weight": INT4_LEAST})),
+        "weight 'weight' holds the code -8, below -7",
+    ),
+    "scale of a channel": (
+        weights(**WEIGHTS | {"weight.scales": np.float32([0.5, 0, np.nan, 1])}),
+        "weight 'weight' has the scale 0.0",
+    ),
+    "posit's scale of a channel": (
+        both(
+            tensor("weight", dtype=DType.POSIT8),
+            weights(
+                **WEIGHTS
+                | {
+                    "weight": CONV_WEIGHT.view(np.uint8),
+                    "weight.scales": np.float32([0.5, 2, 3, 1]),
+                }
+            ),
+        ),
+        "'weight' has the scale 3.0, which is no power of two",
     ),
     "blob is no safetensors": (program(weights_blob=b"weights"), "weights: the tensor file"),
     # places
     "register": (tensor("features", memory_type=MemoryType.REGISTER), "cannot live in register"),
     "flash": (tensor("features", memory_type=MemoryType.FLASH), "cannot live in flash"),
     "negative address": (tensor("image", base_address=-64), "the address -64"),
-    "beyond DRAM": (tensor("image", base_address=2**32 - 64), "ends at byte .* of DRAM"),
+    "beyond DRAM": (tensor("image", base_address=2**32), "ends at byte .* of DRAM"),
     "beyond L2": (
         tensor("features", base_address=2 * 2**20 - 64),
         "'features' ends at byte 2,097,216 of L2 SRAM, which has 2,097,152",
@@ -204,8 +266,15 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "view elsewhere": (tensor("flat", base_address=4096), "does not have the place"),
     "view larger": (tensor("flat", shape=(1, 128)), "does not have the place, size"),
     "view of another type": (tensor("flat", dtype=DType.BF16), "does not have the place, size and"),
+    "view of other codes": (
+        both(
+            tensor("features", dtype=DType.UINT8, scale=0.5, zero_point=3),
+            tensor("flat", dtype=DType.UINT8, scale=0.25, zero_point=3),
+        ),
+        "'flat' has other codes than 'features', its root",
+    ),
     "view of what its op does not read": (
-        tensor("flat", alias_of="image", memory_type=DRAM, shape=(48,)),
+        tensor("flat", alias_of="residual", memory_type=DRAM, shape=(4,), base_address=576),
         "does not read that",
     ),
     "buffer of no op": (buffer(0, op_id="ghost"), "no op of that id touches"),
@@ -216,7 +285,7 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "buffer without copies": (buffer(0, copies=0), "192 bytes for 0 copies"),
     "buffer twice": (buffer(1, memory_type=L2, base_address=2048), "is there twice"),
     # at the same time
-    "weights overlap": (tensor("bias", base_address=448), "'bias'.* overlap in DRAM"),
+    "weights overlap": (tensor("bias", base_address=320), "'bias'.* overlap in DRAM"),
     "input over weight": (tensor("residual", base_address=256), "overlap in DRAM while both"),
     "output over a live input": (
         both(op(2, input_ids=("flat", "image"), operand_count=2), tensor("mean", base_address=0)),
@@ -261,7 +330,7 @@ def test_a_graph_without_weights_is_sound_where_none_are_expected():
 
 def test_int4_weights_are_packed():
     packed = KPUTensor(
-        "weight", "w", (3, 3), DType.INT4, MemoryLayout(base_address=64), is_weight=True
+        "weight", "w", (3, 3), DType.INT4, MemoryLayout(base_address=64), is_weight=True, scale=0.5
     )
     made = KPUProgram(
         name="int4",

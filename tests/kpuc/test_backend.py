@@ -1,5 +1,6 @@
 """torch.compile(module, backend="kpu") gives eager's results, from the machine."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from formats.config import KPUConfig
 from kpuc import backend
+from kpuc.quant.quantize import QuantOptions
 
 TOLERANCE = 4e-3  # fp16 on values around 1
 
@@ -125,7 +127,7 @@ def test_unchanged_weights_are_compiled_once(net, monkeypatch):
     monkeypatch.setattr(
         backend,
         "compile_graph",
-        lambda *arguments: compilations.append(1) or compile_graph(*arguments),
+        lambda *arguments, **named: compilations.append(1) or compile_graph(*arguments, **named),
     )
     net.head.weight[0, 0] = float("nan")  # equals itself, for once
     compiled = torch.compile(net, backend="kpu")
@@ -172,7 +174,12 @@ def test_a_graph_break_leaves_two_programs():
         (lambda x: torch.erf(x), {}, "Unsupported operators: Erf"),
         (lambda x: x + 1, {"speed": 3}, "no option 'speed'"),
         (lambda x: x + 1, {"precision": "fp17"}, "'fp17' is not one of"),
-        (lambda x: x + 1, {"precision": "int8"}, "int8"),
+        (lambda x: x + 1, {"precision": "int8"}, "at least 100 samples: give .*calibration"),
+        (
+            lambda x: x + 1,
+            {"precision": "int8", "calibration": torch.zeros(99, 3)},
+            "at least 100 samples; there are 99",
+        ),
         (lambda x: x + 1, {"mode": "cycle_accurate"}, "cycle_accurate is not available"),
         (lambda x: x + 1, {"config": "swkpu-v9"}, "swkpu-v9"),
     ],
@@ -195,3 +202,56 @@ def test_state_written_in_forward_is_refused():
 
     with pytest.raises(BackendCompilerFailed, match="overwrites its own state 'seen'"):
         torch.compile(Counting(), backend="kpu")(torch.ones(1))
+
+
+SAMPLES = torch.randn(100, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+CODES = 0.06  # a few steps of codes on values around 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "calibration",
+    [lambda: SAMPLES, lambda: list(SAMPLES), lambda: iter(SAMPLES), lambda: (x for x in SAMPLES)],
+)
+def test_codes_come_near_eager(net, calibration):
+    options = {"precision": "int8", "calibration": calibration()}
+
+    got = torch.compile(net, backend="kpu", fullgraph=True, options=options)(image())
+
+    for name, tensor in net(image()).items():
+        torch.testing.assert_close(got[name], tensor, atol=CODES, rtol=CODES)
+    assert not torch.equal(got["logits"], net(image())["logits"])
+
+
+@torch.no_grad()
+def test_a_folder_or_a_file_calibrates_too(net, tmp_path):
+    np.save(tmp_path / "samples.npy", SAMPLES.numpy())
+    options = {"precision": "int8", "calibration": tmp_path / "samples.npy"}
+
+    got = torch.compile(net, backend="kpu", options=options)(image())["logits"]
+
+    torch.testing.assert_close(got, net(image())["logits"], atol=CODES, rtol=CODES)
+
+
+@torch.no_grad()
+def test_every_program_is_calibrated_on_an_iterator_that_gives_its_samples_once(net):
+    options = {"precision": "int8", "calibration": iter(SAMPLES)}
+    compiled = torch.compile(net, backend="kpu", options=options)
+
+    for batch in (1, 2, 3):  # the second makes sizes symbolic, the third is a program of that graph
+        x = image(batch, 3, 8, 8)
+        torch.testing.assert_close(compiled(x)["logits"], net(x)["logits"], atol=CODES, rtol=CODES)
+    net.head.weight.mul_(2)
+    torch.testing.assert_close(
+        compiled(image())["logits"], net(image())["logits"], atol=2 * CODES, rtol=CODES
+    )
+
+
+@torch.no_grad()
+def test_how_codes_are_made_can_be_chosen(net):
+    quantization = QuantOptions(keep_fp16=("*",))
+    options = {"precision": "int8", "calibration": SAMPLES, "quantization": quantization}
+
+    got = torch.compile(net, backend="kpu", options=options)(image())["logits"]
+
+    torch.testing.assert_close(got, net(image())["logits"], atol=TOLERANCE, rtol=TOLERANCE)

@@ -15,7 +15,6 @@ import kpuc
 from formats.config import ComputeConfig, KPUConfig, MemoryConfig
 from formats.errors import (
     CompilationError,
-    ConfigurationError,
     FileError,
     TrustError,
     UnsupportedOpError,
@@ -68,6 +67,21 @@ def test_bf16_computes_it_to_eight_bits():
     compiled = kpuc.compile(small(), [torch.zeros(SHAPE)], config="swkpu-v2", precision="bf16")
     assert compiled.precision is KPUPrecision.BF16
     assert_computes_the_small_network(compiled, tolerance=2e-2)
+
+
+def test_a_module_compiles_to_codes_with_samples():
+    samples = np.random.default_rng(0).standard_normal((100, *SHAPE[1:])).astype(np.float32)
+
+    compiled = kpuc.compile(small(), [SHAPE], precision="int8", calibration=iter(samples))
+
+    assert compiled.precision is KPUPrecision.INT8
+    assert (compiled.quantization.samples, compiled.quantization.held_out) == (90, 10)
+    assert min(compiled.quantization.sqnr_db.values()) > 25
+
+
+def test_codes_need_samples():
+    with pytest.raises(UsageError, match="INT8 calibration requires at least 100 samples"):
+        kpuc.compile(small(), [SHAPE], precision="int8")
 
 
 def test_inputs_may_be_given_by_name_or_as_shapes():
@@ -170,8 +184,8 @@ def test_the_path_is_given_once(exported):
         KPUCompiler().compile(exported, onnx_path=exported)
 
 
-def test_a_precision_of_a_later_version_is_refused_before_the_model_is_read():
-    with pytest.raises(ConfigurationError, match="int8 is not available"):
+def test_codes_without_calibration_are_refused_before_the_model_is_read():
+    with pytest.raises(UsageError, match="INT8 calibration requires at least 100 samples"):
         KPUCompiler().compile("no/such/model.pt2", KPUConfig(), HostPrecision.INT8)
 
 

@@ -7,7 +7,7 @@ from formats.precision import KPUPrecision
 from kpuc.aliases import alias_roots
 from kpuc.graph import Graph
 from kpuc.placement import live_in_dram
-from kpuc.precision import storage_dtypes
+from kpuc.precision import float_storage
 from kpuc.scheduled import Scheduled
 from tests.kpuc.passes.draft import Draft
 
@@ -17,8 +17,8 @@ FP16 = KPUPrecision.FP16
 
 def scheduled(graph: Graph) -> Scheduled:
     """In source order, all NCHW."""
-    dtypes = storage_dtypes(graph, FP16)
-    return Scheduled(graph, graph.nodes, dtypes, {}, alias_roots(graph, dtypes, {}), FP16)
+    storage = float_storage(graph, FP16)
+    return Scheduled(graph, graph.nodes, storage, {}, alias_roots(graph, storage, {}))
 
 
 def in_dram(graph: Graph, capacity_bytes: int, staging_bytes: int = 0, least: int = 0) -> set[str]:

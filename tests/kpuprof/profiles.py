@@ -1,5 +1,7 @@
 """A small profile made by hand: two ops, 300 cycles, figures that are easy to add up."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from formats.precision import DType, KPUPrecision
@@ -11,6 +13,7 @@ from formats.program import (
     KPUTensor,
     MemoryLayout,
     MemoryType,
+    Quantization,
 )
 
 
@@ -91,3 +94,29 @@ def small_profile() -> Profile:
         "op.l2_live_bytes": np.array([1024, 512], np.int64),
     }
     return Profile(program, SimulationMode.FUNCTIONAL, metrics, {}, events)
+
+
+def quantised_profile() -> Profile:
+    """The same in INT8, its second op kept in FP16."""
+    profile = small_profile()
+    program = profile.program
+    first, second = program.ops
+    tensors = program.tensors
+    report = Quantization(
+        method="mse",
+        samples=90,
+        held_out=10,
+        sqnr_db={"scores": 38.25},
+        max_difference={"scores": 0.0125},
+        op_sqnr_db={"n0": 41.5},
+        mac_share=0.75,
+        gains_db={"bias correction": 1.5, "weight rounding": 2.25},
+    )
+    quantised = replace(
+        program,
+        precision=KPUPrecision.INT8,
+        ops=(first, replace(second, precision=KPUPrecision.FP16)),
+        tensors={**tensors, "x": replace(tensors["x"], dtype=DType.UINT8, scale=0.5)},
+        quantization=report,
+    )
+    return replace(profile, program=quantised)

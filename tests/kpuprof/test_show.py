@@ -10,13 +10,19 @@ from kpuprof.cli import app
 from kpuprof.memory import memory_use
 from kpuprof.rows import op_rows, sort_rows
 from kpuprof.summary import summarise
-from tests.kpuprof.profiles import small_profile
+from tests.kpuprof.profiles import quantised_profile, small_profile
 
 
 @pytest.fixture
 def path(tmp_path):
     save(small_profile(), tmp_path / "run.kprof")
     return str(tmp_path / "run.kprof")
+
+
+@pytest.fixture
+def quantised_path(tmp_path):
+    save(quantised_profile(), tmp_path / "quantised.kprof")
+    return str(tmp_path / "quantised.kprof")
 
 
 def test_a_row_names_the_op_with_its_epilogue_and_its_share():
@@ -104,3 +110,50 @@ def test_a_program_is_not_a_profile(tmp_path, capsys):
     save(small_profile().program, tmp_path / "model.kpu")
     assert run(app, "kpuprof", ["show", str(tmp_path / "model.kpu")]) == 3
     assert "a profile (.kprof) is needed" in capsys.readouterr().err
+
+
+def test_the_quantisation_is_shown_with_the_sqnr_of_every_op(quantised_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run(app, "kpuprof", ["show", quantised_path]) == 0
+    shown = capsys.readouterr().out
+    for text in (
+        "mse, 90 samples; 10 held out",
+        "75.0% of MACs in int8, 1 in fp16: fc",
+        "scores: 38.2 dB · max difference 0.0125",
+        "bias correction +1.5 dB · weight rounding +2.2 dB",
+        "SQNR dB",
+        "41.5",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_a_quantised_program_fits_the_terminal(quantised_path, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    run(app, "kpuprof", ["show", quantised_path])
+    shown = capsys.readouterr().out
+    assert "bound by" in shown
+    assert "41.5" in shown
+    assert max(map(len, shown.splitlines())) <= int(columns)
+
+
+def test_json_carries_the_quantisation(quantised_path, capsys):
+    assert run(app, "kpuprof", ["show", quantised_path, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    found = document["quantization"]
+    assert (found["method"], found["samples"], found["held_out"]) == ("mse", 90, 10)
+    assert found["integer_mac_share"] == 0.75
+    assert found["outputs"] == [{"name": "scores", "sqnr_db": 38.25, "max_difference": 0.0125}]
+    assert found["kept"] == {"fc": "fp16"}
+    assert found["gains_db"] == {"bias correction": 1.5, "weight rounding": 2.25}
+    assert [(op["precision"], op["sqnr_db"]) for op in document["ops"]] == [
+        ("int8", 41.5),
+        ("fp16", None),
+    ]
+
+
+def test_a_program_of_floats_has_no_quantisation(path, capsys):
+    run(app, "kpuprof", ["show", path])
+    assert "Quantisation" not in capsys.readouterr().out
+    run(app, "kpuprof", ["show", path, "--json"])
+    assert json.loads(capsys.readouterr().out)["quantization"] is None

@@ -16,7 +16,12 @@ from kpurun.ops.checks import type_of
 from kpurun.ops.types import TensorType
 from tests.op_case import OpCase
 
-STORAGE = {KPUPrecision.FP16: DType.FP16, KPUPrecision.BF16: DType.BF16}
+STORAGE = {
+    KPUPrecision.FP16: DType.FP16,
+    KPUPrecision.BF16: DType.BF16,
+    KPUPrecision.POSIT8: DType.POSIT8,
+    KPUPrecision.POSIT16: DType.POSIT16,
+}
 HOST_DTYPES = {
     DType.FP32: "float32",
     DType.INT32: "int32",
@@ -56,12 +61,41 @@ class ProgramBuilder:
         self._stored[name] = value
         return name
 
+    def coded(
+        self, tensor_id: str, scale: float, zero_point: int | None = 0, dtype: DType = DType.UINT8
+    ) -> str:
+        """The value is stored as codes."""
+        old = self._tensors[tensor_id]
+        self._tensors[tensor_id] = replace(old, dtype=dtype, scale=scale, zero_point=zero_point)
+        return tensor_id
+
+    def codes(
+        self,
+        name: str,
+        codes: np.ndarray,
+        scales: Any,
+        axis: int = 0,
+        group_size: int = 0,
+        dtype: DType = DType.INT8,
+    ) -> str:
+        """A weight by its codes, or by what `dtype` stores; scales: one, or an array of them."""
+        self._add(name, TensorType(np.shape(codes)), is_weight=True)
+        if np.ndim(scales):
+            many = self.constant(f"{name}.scales", np.float32(scales), unrounded=True)
+            found = {"scales": many, "scale_axis": axis, "group_size": group_size}
+        else:
+            found = {"scale": scales}
+        self._tensors[name] = replace(self._tensors[name], dtype=dtype, **found)
+        self._stored[name] = np.asarray(codes)
+        return name
+
     def op(
         self,
         op_type: str,
         *operands: str,
         epilogue: Sequence[tuple[Any, ...]] = (),
         name: str = "",
+        precision: KPUPrecision | None = None,
         **attributes: Any,
     ) -> str:
         """The id of the only (or first) output. A stage is (op type, attributes) or
@@ -75,6 +109,7 @@ class ProgramBuilder:
                 stages.append(EpilogueStage(kind, {}, index, side[0] if side else 0))
             else:
                 stages.append(EpilogueStage(kind, what))
+        scales = [self._tensors[i].scales for i in operands if self._tensors[i].scales]
         types = infer_types(OPS[op_type], attributes, tuple(self._types[i] for i in operands))
         outputs = [f"{op_id}_out{index or ''}" for index in range(len(types))]
         for output, type_ in zip(outputs, types, strict=True):
@@ -83,13 +118,14 @@ class ProgramBuilder:
             KPUOp(
                 id=op_id,
                 op_type=op_type,
-                input_ids=(*operands, *stage_operands),
+                input_ids=(*operands, *stage_operands, *scales),
                 output_ids=tuple(outputs),
                 attributes=attributes,
                 schedule_order=len(self._ops),
                 epilogue=tuple(stages),
                 operand_count=len(operands),
                 name=op_id,
+                precision=precision,
             )
         )
         return outputs[0]
@@ -98,8 +134,9 @@ class ProgramBuilder:
         """Float outputs leave the accumulator as fp32, as the compiler has it."""
         tensors = dict(self._tensors)
         for output in outputs:
-            dtype = self._types[output].dtype
-            tensors[output] = replace(tensors[output], is_output=True, dtype=dtype)
+            old = tensors[output]
+            dtype = old.dtype if old.is_quantized else self._types[output].dtype
+            tensors[output] = replace(old, is_output=True, dtype=dtype)
         tensors = {tensor.id: tensor for tensor in _placed(tensors.values())}
         return KPUProgram(
             name=self.name,

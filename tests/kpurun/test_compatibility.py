@@ -92,6 +92,16 @@ def test_a_program_that_does_not_fit_the_machine_names_the_field(config, error, 
         loaded(classifier(), config)
 
 
+def test_the_precision_of_a_single_op_must_be_there_too():
+    program = classifier()
+    conv, pool = program.ops
+    mixed = replace(program, ops=(conv, replace(pool, precision=KPUPrecision.INT8)))
+    floats = KPUConfig(supported_precisions=(KPUPrecision.FP16,))
+    with pytest.raises(ConfigurationError, match=r"op scores of .* compiled for int8, but .* fp16"):
+        loaded(mixed, floats)
+    assert loaded(mixed, KPUConfig()).execute({"image": IMAGE}).success
+
+
 def test_a_batch_beyond_the_machine_is_refused():
     builder = ProgramBuilder()
     program = builder.program(builder.op("Relu", builder.input("x", (17, 4))))

@@ -171,7 +171,7 @@ def test_any_convolution(data):
 
 def test_a_value_is_freed_at_its_last_use_and_weights_that_a_kernel_packed_are_not_kept():
     program = one_op("Conv", [("Relu", {})])
-    plan = make_plan(program, weight_values(program))
+    plan = make_plan(program, weight_values(program), integer_kernels=True)
     released = [
         [name for name in program.tensors if plan.slots[name] in step.releases]
         for step in plan.steps

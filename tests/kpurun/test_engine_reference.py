@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from formats.errors import ConfigurationError, FileError
+from formats.errors import FileError
 from formats.precision import DType, KPUPrecision
 from kpurun.engine import reference
 from tests.kpurun.programs import ProgramBuilder
@@ -96,13 +96,6 @@ def test_an_infinite_constant_is_no_overflow():
     result = reference.execute(program, {"x": np.zeros(2, np.float32)})
     assert result.overflowed is None
     np.testing.assert_array_equal(*result.outputs.values(), [1, 0])
-
-
-@pytest.mark.parametrize("precision", ["int8", "int4", "posit8", "posit16"])
-def test_a_precision_of_a_later_version_is_refused_by_name(precision):
-    program = replace(ProgramBuilder().program(), precision=KPUPrecision(precision))
-    with pytest.raises(ConfigurationError, match=f"executes fp16 and bf16, not {precision}"):
-        reference.run(program, {})
 
 
 def test_missing_weights_are_named():

@@ -95,6 +95,40 @@ def test_the_largest_value_that_rounds_into_range_is_taken():
     assert result.success
 
 
+def coded_runtime(dtype, scale, zero_point=None):
+    builder = ProgramBuilder()
+    x = builder.coded(builder.input("x", (3,)), scale, zero_point, dtype)
+    return loaded(builder.program(builder.op("Identity", x)), engine="reference")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "int16"])
+def test_a_coded_input_takes_numbers_of_every_type(dtype):
+    runtime = coded_runtime(DType.UINT8, 0.5, 128)
+    (found,) = runtime.run({"x": np.array([1, 2, 3], dtype)}).outputs.values()
+    assert found.tolist() == [1.0, 2.0, 3.0]
+    assert runtime.get_input_specs() == [("x", (3,), "float32")]
+
+
+def test_a_number_beyond_the_codes_is_clamped():
+    runtime = coded_runtime(DType.UINT8, 0.5, 128)
+    (found,) = runtime.run({"x": np.float32([-1e30, 65.0, 3e38])}).outputs.values()
+    assert found.tolist() == [-64.0, 63.5, 63.5]
+
+
+def test_a_number_beyond_the_posits_is_the_largest():
+    runtime = coded_runtime(DType.POSIT8, 0.5)
+    (found,) = runtime.run({"x": np.float32([-1e30, 1.0, 3e38])}).outputs.values()
+    assert found.tolist() == [-32.0, 1.0, 32.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "contains NaN"), (np.inf, "infinity"), (1e39, "range of uint8")]
+)
+def test_a_coded_input_takes_no_number_that_float32_lacks(value, message):
+    with pytest.raises(InputError, match=message):
+        coded_runtime(DType.UINT8, 0.5, 128).run({"x": np.array([0, value, 1.0])})
+
+
 def token_program():
     builder = ProgramBuilder()
     ids = builder.input("ids", (2,), DType.INT64)

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 import kpurun
-from formats.errors import (
-    ConfigurationError,
-    UsageError,
-)
-from formats.precision import KPUPrecision
+from formats.errors import FileError, UsageError
 from formats.profile import SimulationMode
 from kpurun import KPURuntime
 from tests.kpurun.programs import IMAGE, ProgramBuilder, classifier, loaded
@@ -70,8 +66,8 @@ def test_one_runtime_serves_many_programs():
 
 def test_a_refused_program_leaves_none_loaded():
     runtime = loaded(classifier())
-    with pytest.raises(ConfigurationError):
-        runtime.load_program(replace(classifier(), precision=KPUPrecision.INT8))
+    with pytest.raises(FileError):
+        runtime.load_program(replace(classifier(), weights_blob=None))
     assert not runtime.execute({"image": IMAGE}).success
 
 

@@ -1,12 +1,17 @@
 """Work joins an op's loop nest with where and how its operands are stored."""
 
+from dataclasses import replace
+
 import pytest
 
+from formats.config import KPUConfig
 from formats.precision import DType, KPUPrecision
 from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor, MemoryLayout, MemoryType
 from kpurun.ops.loopnest import Axis, Unit
 from kpurun.ops.types import OpError, TensorType
+from kpurun.timing import estimate
 from kpurun.work import Placed, Work, build_work, semantic_type, work_of
+from tests.kpurun.programs import ProgramBuilder
 
 L2 = MemoryType.SRAM_L2
 DRAM = MemoryType.DRAM
@@ -156,6 +161,91 @@ def test_work_of_a_program_reads_its_tensors():
     ]
     assert built.reads[1].memory_type is DRAM
     assert built.precision is KPUPrecision.FP16
+
+
+CODES = replace(IMAGE, dtype=DType.UINT8, code=(0.5, 128))
+CODED_FILTERS = replace(FILTERS, dtype=DType.INT8, scale_axis=0)
+SCALES = placed("s", 4, dtype=DType.FP32, memory=DRAM)
+CODED_MAPS = replace(MAPS, dtype=DType.UINT8, code=(0.25, 0))
+
+
+def quantised(*reads: Placed, epilogue=(), operand_count=2, output=CODED_MAPS) -> Work:
+    return build_work("Conv", CONV, epilogue, reads, [output], KPUPrecision.INT8, operand_count)
+
+
+def test_scales_follow_the_channels_of_their_weight():
+    built = quantised(CODES, CODED_FILTERS, SCALES)
+    assert built.reads[2].tensor_id == "s"
+    assert built.reads[2].access.axes == (Axis(4, (("OC", 1),)),)
+
+
+def test_the_scales_of_groups_are_read_whole_with_their_channel():
+    groups = placed("s", 4, 9, dtype=DType.FP32, memory=DRAM)
+    built = quantised(CODES, CODED_FILTERS, groups)
+    assert built.reads[2].access.axes == (Axis(4, (("OC", 1),)), Axis(9))
+
+
+def test_scales_stand_after_the_operands_of_the_epilogue():
+    residual = replace(CODED_MAPS, tensor_id="r")
+    stages = (EpilogueStage("Add", operand=3),)
+    built = quantised(
+        CODES, CODED_FILTERS, BIAS, residual, SCALES, epilogue=stages, operand_count=3
+    )
+    assert [len(read.access.axes) for read in built.reads] == [4, 4, 1, 4, 1]
+    assert built.reads[4].access == built.reads[2].access
+
+
+def test_the_bytes_of_scales_are_counted():
+    config = KPUConfig()
+    without = estimate(quantised(CODES, replace(CODED_FILTERS, scale_axis=None)), None, config)
+    scaled = estimate(quantised(CODES, CODED_FILTERS, SCALES), None, config)
+    assert scaled.dram_read_bytes - without.dram_read_bytes == 4 * 4
+
+
+@pytest.mark.parametrize(
+    ("reads", "output", "lane_ops"),
+    [
+        ((CODES, CODED_FILTERS, SCALES), CODED_MAPS, 1 + 1),  # scale, to codes
+        ((CODES, CODED_FILTERS, BIAS, SCALES), CODED_MAPS, 1 + 1),  # scale and bias, to codes
+        ((CODES, CODED_FILTERS, BIAS, SCALES), replace(MAPS, dtype=DType.FP32), 1),
+    ],
+    ids=["scale", "scale and bias", "to fp32"],
+)
+def test_scale_and_bias_are_one_operation_of_a_lane(reads, output, lane_ops):
+    built = quantised(*reads, operand_count=len(reads) - 1, output=output)
+    assert built.epilogue_lane_ops == lane_ops
+
+
+CONVERSIONS = {
+    "equal codes": (CODES, CODES, Unit.VIEW),
+    "another scale": (CODES, replace(CODES, code=(0.25, 128)), Unit.VECTOR),
+    "another zero point": (CODES, replace(CODES, code=(0.5, 0)), Unit.VECTOR),
+    "codes to floats": (CODES, IMAGE, Unit.VECTOR),
+    "floats to codes": (IMAGE, CODES, Unit.VECTOR),
+}
+
+
+@pytest.mark.parametrize(("source", "made", "unit"), CONVERSIONS.values(), ids=CONVERSIONS)
+def test_a_view_is_work_where_the_codes_change(source, made, unit):
+    built = work("Identity", {}, [source], [replace(made, tensor_id="y")])
+    assert built.nest.unit is unit
+    assert built.epilogue_lane_ops == (1 if unit is Unit.VECTOR else 0)
+
+
+def test_a_concat_of_unlike_codes_is_work_for_the_lanes():
+    output = replace(CODES, tensor_id="y", type=TensorType((1, 16, 6, 6)))
+    other = replace(CODES, code=(0.25, 128))
+    assert work("Concat", {"axis": 1}, [CODES, CODES], [output]).nest.unit is Unit.MOVE
+    assert work("Concat", {"axis": 1}, [CODES, other], [output]).nest.unit is Unit.VECTOR
+
+
+def test_an_op_runs_in_its_own_precision():
+    builder = ProgramBuilder()
+    x = builder.input("x", (2, 2))
+    coded = builder.op("MatMul", x, x, precision=KPUPrecision.INT8)
+    program = builder.program(builder.op("MatMul", coded, x))
+    first, second = (work_of(program, op).precision for op in program.ops)
+    assert (first, second) == (KPUPrecision.INT8, KPUPrecision.FP16)
 
 
 def test_quantised_codes_mean_floats():

@@ -9,8 +9,12 @@ from rich.console import Console
 from torch import nn
 
 from samples.bench.bars import at_most, print_bars
+from samples.bench.crops import Crops, calibration_crops, held_out_crops
 from samples.bench.difference import by_output, difference, holds_bar
 from samples.bench.emulation import eager, ideal_fp16
+from samples.bench.peer import INPUT, Reader, stride
+from samples.bench.quantisation import margin_bar
+from samples.bench.subjects import Subject
 
 
 class ConvNormRelu(nn.Module):
@@ -120,3 +124,43 @@ def test_failed_bars_are_printed_last():
     print_bars(console, [at_most("slow", 2.0, 1.5, "×"), at_most("quick", 1.0, 1.5, "×")])
     printed = console.file.getvalue()
     assert printed.index("quick") < printed.index("slow") < printed.index("FAIL")
+
+
+def test_int8_has_to_beat_the_best_calibrator_by_its_margin():
+    baseline = [np.array([[4.0, 0.0, 2.0]])]
+    noisy, fine, finer = (
+        difference(baseline, [baseline[0] + np.array([[0.0, noise, 0.0]])])
+        for noise in (0.4, 0.2, 0.12)
+    )
+    assert margin_bar("logits", finer, [noisy, fine]).holds  # 4.4 dB better
+    assert not margin_bar("logits", fine, [noisy, finer]).holds
+    assert margin_bar("logits", finer, [noisy]).holds
+
+
+def test_the_samples_of_both_are_the_same_and_come_in_ranges():
+    crops = Crops(("astronaut", "coffee"), 5, is_detector=False)
+    every = list(crops)
+    reader = Reader(crops)
+
+    read = []
+    for start in range(0, len(crops), stride(len(crops))):
+        reader.set_range(start, start + stride(len(crops)))
+        while (sample := reader.get_next()) is not None:
+            read.append(sample[INPUT])
+
+    assert {image.shape for image in every} == {(1, 3, 224, 224)}
+    assert len(every) == len(crops) == len(read)
+    assert all(map(np.array_equal, read, every))
+
+
+@pytest.mark.parametrize(("count", "size"), [(100, 5), (9, 3), (7, 1), (4, 4)])
+def test_as_many_images_at_once_as_divide_their_number(count, size):
+    assert stride(count) == size
+
+
+def test_held_out_crops_are_of_photos_that_calibration_does_not_see():
+    subject = Subject("yolov8n")
+    held_out, calibration = held_out_crops(subject), calibration_crops(subject)
+    assert (len(calibration), len(held_out)) == (100, 40)
+    assert set(held_out.photos).isdisjoint(calibration.photos)
+    assert next(iter(held_out)).shape == (1, 3, 640, 640)

@@ -12,7 +12,7 @@ from kpuc.passes import layout
 from kpuc.passes.layout import assign_layout, total_cycles
 from kpuc.passes.layout_cost import PLAIN, Costs, Estimator, Orders
 from kpuc.passes.layout_cut import cheapest_orders
-from kpuc.precision import storage_dtypes
+from kpuc.precision import float_storage
 from kpuc.text import dump
 from tests.kpuc.passes.draft import Draft, assert_same_meaning, op_types
 
@@ -20,6 +20,12 @@ FP16 = KPUPrecision.FP16
 DOCUMENT = KPUConfig()
 # Maps do not fit these memories, so that tiles have short runs in one of the orders.
 CRAMPED = KPUConfig(memory=MemoryConfig(sram_l1_bytes=32 * 1024, sram_l2_bytes=256 * 1024))
+
+
+def laid_out(graph, config):
+    """The graph after `assign_layout` in FP16, and the formats of its values."""
+    after, _, formats = assign_layout(graph, float_storage(graph, FP16), config)
+    return after, formats
 
 
 def every_other_pixel():
@@ -45,7 +51,7 @@ def every_other_pixel():
 def test_short_runs_make_a_map_channels_last():
     graph = every_other_pixel()
 
-    after, formats = assign_layout(graph, CRAMPED, FP16)
+    after, formats = laid_out(graph, CRAMPED)
 
     assert {"stem", "s00", "s11"} <= {v for v, order in formats.items() if order == "NHWC"}
     assert_same_meaning(graph, after)
@@ -57,7 +63,7 @@ def test_where_nothing_is_gained_nothing_changes():
     inner = draft.conv("inner", draft.input("x", 1, 16, 14, 14), 16)
     graph = draft.graph(draft.conv("outer", inner, 16))
 
-    after, formats = assign_layout(graph, DOCUMENT, FP16)
+    after, formats = laid_out(graph, DOCUMENT)
 
     assert after is graph
     assert formats == dict.fromkeys(graph.types, "NCHW")
@@ -67,7 +73,7 @@ def test_a_graph_without_maps_is_left_alone():
     draft = Draft()
     gemm = draft.op("y", "Gemm", draft.input("x", 2, 4), draft.weights("w", 4, 3))
 
-    after, formats = assign_layout(draft.graph(gemm), CRAMPED, FP16)
+    after, formats = laid_out(draft.graph(gemm), CRAMPED)
 
     assert op_types(after) == ["Gemm"]
     assert set(formats.values()) == {"NCHW"}
@@ -78,7 +84,7 @@ def forced_layout(monkeypatch, graph, nhwc):
     monkeypatch.setattr(layout, "LEAST_GAIN", -1.0)
     orders = {node.id: nhwc.get(node.id, PLAIN) for node in graph.nodes}
     monkeypatch.setattr(layout, "_cheapest_orders", lambda *_: orders)
-    return assign_layout(graph, DOCUMENT, FP16)
+    return laid_out(graph, DOCUMENT)
 
 
 def test_readers_share_one_copy_and_the_interface_stays_as_it_is(monkeypatch):
@@ -119,8 +125,8 @@ def test_a_view_of_a_map_costs_a_copy_unless_it_is_read_in_the_order_of_its_shap
     relu = draft.op("relu", "Relu", draft.input("x", 1, 64, 56, 56))
     flat = draft.op("flat", "Flatten", relu)
     graph = draft.graph(draft.op("y", "Tanh", flat))
-    dtypes = storage_dtypes(graph, FP16)
-    estimator = Estimator(graph, frozenset({"x", "relu"}), dtypes, DOCUMENT, FP16)
+    storage = float_storage(graph, FP16)
+    estimator = Estimator(graph, frozenset({"x", "relu"}), storage, DOCUMENT)
 
     table = estimator.table(graph.nodes[1])
 
@@ -177,7 +183,7 @@ def test_no_choice_of_orders_is_cheaper_than_the_cut(shape, cycles):
 def test_the_choice_is_never_worse_than_all_nchw(config):
     graph = every_other_pixel()
     sensitive = frozenset(node.outputs[0] for node in graph.nodes) | {"x"}
-    estimator = Estimator(graph, sensitive, storage_dtypes(graph, FP16), config, FP16)
+    estimator = Estimator(graph, sensitive, float_storage(graph, FP16), config)
     tables = {node.id: estimator.table(node) for node in graph.nodes}
     costs = Costs(tables, {value: estimator.copies(value) for value in sensitive})
 

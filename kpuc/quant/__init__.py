@@ -1,0 +1,1 @@
+"""Quantisation: real-valued graphs to graphs of codes, calibrated, refined and measured."""

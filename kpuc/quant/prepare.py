@@ -1,0 +1,150 @@
+"""The stage of the compiler that makes codes: an optimised graph and samples to what is stored."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from formats.config import KPUConfig
+from formats.precision import KPUPrecision
+from formats.program import Quantization
+from kpuc.graph import Graph
+from kpuc.passes.layout_cost import PLAIN, Estimator
+from kpuc.precision import float_storage
+from kpuc.quant.assign import assign, kernels
+from kpuc.quant.coding import CODED_WEIGHTS, Granularity, coded_weights, with_codes
+from kpuc.quant.data import InputSpec, samples
+from kpuc.quant.network import Sample
+from kpuc.quant.quantize import Quantizer, QuantOptions, Trial, kept_by_name, quantizer, summary
+from kpuc.quant.refine import Refinements, with_own_constants
+from kpuc.quant.search import Bar, cheapest
+from kpuc.storage import Storage
+
+LEAST_HELD_OUT = 8
+
+Track = Callable[[Iterable[Sample], int], Iterable[Sample]]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A graph of codes, how it is stored, and what that does to its outputs."""
+
+    graph: Graph
+    storage: Storage
+    report: Quantization
+
+
+def quantiser(
+    data: object,
+    config: KPUConfig,
+    precision: KPUPrecision,
+    options: QuantOptions | None = None,
+    preprocess: str = "none",
+    track: Track | None = None,
+) -> Callable[[Graph], Quantized]:
+    """`quantized` on samples of whatever `kpuc.quant.data.samples` takes; a tenth is held out.
+
+    track: the calibration samples, and how many, with a progress bar around them.
+    """
+
+    def quantise(graph: Graph) -> Quantized:
+        specs = [_spec(graph, value) for value in graph.inputs]
+        every = samples(data, specs, preprocess, precision.value)
+        held_out = max(LEAST_HELD_OUT, every.count // 10)
+        calibration, aside = every.split(held_out)
+        by_value: Iterable[Sample] = _by_value(graph, calibration)
+        shown = by_value if track is None else track(by_value, len(calibration))
+        return quantized(
+            graph,
+            config,
+            precision,
+            options or QuantOptions(),
+            shown,
+            list(_by_value(graph, aside)),
+        )
+
+    return quantise
+
+
+def _spec(graph: Graph, value: str) -> InputSpec:
+    type_ = graph.types[value]
+    return InputSpec(graph.names.get(value, value), tuple(type_.shape), type_.is_float)
+
+
+def _by_value(graph: Graph, found: Iterable[Sample]) -> Iterator[Sample]:
+    """Samples by value instead of by the input's name."""
+    names = {value: graph.names.get(value, value) for value in graph.inputs}
+    for sample in found:
+        yield {value: sample[name] for value, name in names.items()}
+
+
+def quantized(
+    graph: Graph,
+    config: KPUConfig,
+    precision: KPUPrecision,
+    options: QuantOptions,
+    calibration: Iterable[Sample],
+    held_out: Sequence[Sample],
+) -> Quantized:
+    """The graph with the codes that the options ask for.
+
+    UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached.
+    """
+    maker = quantizer(graph, precision, options, calibration, held_out)
+    always = kept_by_name(maker.graph, options.keep_fp16)
+    if options.has_bar:
+        bar = Bar(options.max_difference, options.min_sqnr_db)
+        trial = cheapest(maker, bar, saved_cycles(maker, config), always)
+    else:
+        trial = maker.trial(always)
+    return Quantized(trial.graph, trial.storage, summary(maker, trial, gains_db(maker, trial)))
+
+
+def saved_cycles(maker: Quantizer, config: KPUConfig) -> dict[str, int]:
+    """Kernel's id -> estimated cycles that its codes save against FP16."""
+    coded = maker.trial(frozenset())
+    plain = float_storage(maker.graph, KPUPrecision.FP16)
+    before = Estimator(maker.graph, frozenset(), plain, config)
+    after = Estimator(coded.graph, frozenset(), coded.storage, config)
+    on_codes = {node.id: node for node in coded.graph.nodes}
+    return {
+        node.id: before.table(node)[PLAIN] - after.table(on_codes[node.id])[PLAIN]
+        for node in kernels(maker.graph)
+    }
+
+
+def gains_db(maker: Quantizer, trial: Trial) -> Mapping[str, float]:
+    """What each refinement adds to the SQNR of the worst output, one upon the other."""
+    wanted = maker.options.refinements
+    steps = [
+        ("bias correction", Refinements(rounding=False, bias=True), wanted.bias),
+        ("weight rounding", wanted, wanted.rounding),
+    ]
+    before = _sqnr_db(maker, Refinements(rounding=False, bias=False), trial)
+    gains = {}
+    for name, refinements, is_wanted in steps:
+        if is_wanted:
+            after = trial.sqnr_db if refinements == wanted else _sqnr_db(maker, refinements, trial)
+            gains[name] = after - before
+            before = after
+    return gains
+
+
+def _sqnr_db(maker: Quantizer, refinements: Refinements, trial: Trial) -> float:
+    options = replace(maker.options, refinements=refinements)
+    other = Quantizer(
+        maker.graph,
+        maker.precision,
+        options,
+        maker.statistics,
+        maker.held_out,
+        maker.baseline,
+        maker.known,
+    )
+    return other.trial(trial.floats).sqnr_db
+
+
+def nominal(graph: Graph, precision: KPUPrecision) -> tuple[Graph, Storage]:
+    """The graph with codes that mean nothing: sizes and times do not depend on their scales."""
+    prepared = with_own_constants(graph)
+    assignment = assign(prepared)
+    weights = coded_weights(prepared, CODED_WEIGHTS[precision], Granularity())
+    return with_codes(assignment, dict.fromkeys(assignment.coded, (1.0, 0)), weights, precision)

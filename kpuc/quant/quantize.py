@@ -1,0 +1,177 @@
+"""From a graph of real numbers to a graph of codes: calibrate, round, correct, measure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from functools import cached_property
+
+from formats.errors import UsageError
+from formats.precision import KPUPrecision
+from formats.program import Quantization
+from kpuc.graph import Graph, Node
+from kpuc.quant.assign import assign, kernels, macs
+from kpuc.quant.coding import CODED_WEIGHTS, CodedWeight, Granularity, coded_weights, with_codes
+from kpuc.quant.measure import Difference, Outputs, differences, op_differences, outputs_of
+from kpuc.quant.network import Kernel, Network, Sample, exact_storage
+from kpuc.quant.refine import Refinements, refined, with_own_constants
+from kpuc.quant.statistics import RangeMethod, Statistics, codes_for, observe
+from kpuc.storage import Storage
+
+REFINING_BYTES = 1 << 30  # of codes that corrections may hold at a time
+MOST_REFINING = 128  # samples: more change the corrections by less than their own noise
+
+
+@dataclass(frozen=True)
+class QuantOptions:
+    """What a user may choose.
+
+    keep_fp16: patterns of op names that stay in FP16; max_difference (max |d| / max |baseline| of
+    the worst held-out sample) and min_sqnr_db: bars that decide which others do.
+    """
+
+    method: RangeMethod = field(default_factory=RangeMethod)
+    granularity: Granularity = field(default_factory=Granularity)
+    refinements: Refinements = field(default_factory=Refinements)
+    keep_fp16: tuple[str, ...] = ()
+    max_difference: float | None = None
+    min_sqnr_db: float | None = None
+
+    @property
+    def has_bar(self) -> bool:
+        return self.max_difference is not None or self.min_sqnr_db is not None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One quantised network and how far it is from the exact one on held-out samples."""
+
+    floats: frozenset[str]
+    graph: Graph
+    storage: Storage
+    found: Mapping[str, Difference]
+
+    @property
+    def worst(self) -> float:
+        return max((each.worst for each in self.found.values()), default=0.0)
+
+    @property
+    def sqnr_db(self) -> float:
+        return min((each.sqnr_db for each in self.found.values()), default=200.0)
+
+
+@dataclass
+class Quantizer:
+    """A graph with its statistics: makes and measures quantised networks of it.
+
+    graph: each kernel with a weight and a bias of its own; baseline: exact outputs of `held_out`.
+    """
+
+    graph: Graph
+    precision: KPUPrecision
+    options: QuantOptions
+    statistics: Statistics
+    held_out: Sequence[Sample]
+    baseline: Sequence[Outputs]
+    known: dict[object, tuple[Kernel, object]] = field(default_factory=dict)
+
+    @cached_property
+    def exact(self) -> Network:
+        """The network as it was trained."""
+        return Network(self.graph, exact_storage(self.graph), self.known)
+
+    @cached_property
+    def weights(self) -> dict[str, CodedWeight]:
+        """Coded weights of all kernels, rounded to second order if that is asked for.
+
+        Once for every assignment: what other kernels run in changes their inputs too little.
+        """
+        dtype = CODED_WEIGHTS[self.precision]
+        nearest = coded_weights(self.graph, dtype, self.options.granularity)
+        if not self.options.refinements.rounding:
+            return nearest
+        graph, _ = self._network(frozenset(), nearest, self.options.refinements)
+        return {
+            name: replace(weight, array=graph.constants[name]) for name, weight in nearest.items()
+        }
+
+    def trial(self, floats: Iterable[str]) -> Trial:
+        """The network in which the kernels `floats` stay in FP16, and its differences."""
+        kept = frozenset(floats)
+        wanted = replace(self.options.refinements, rounding=False)
+        graph, storage = self._network(kept, self.weights, wanted)
+        outputs = outputs_of(Network(graph, storage, self.known), self.held_out)
+        return Trial(kept, graph, storage, differences(self.baseline, outputs))
+
+    def _network(
+        self, floats: frozenset[str], weights: Mapping[str, CodedWeight], wanted: Refinements
+    ) -> tuple[Graph, Storage]:
+        assignment = assign(self.graph, floats)
+        codes = codes_for(assignment, self.statistics, self.options.method)
+        graph, storage = with_codes(assignment, codes, weights, self.precision)
+        means = dict(self.statistics.means)
+        means |= {copy: means[v] for copy, v in assignment.copies.items() if v in means}
+        samples = self.statistics.refining
+        return refined(graph, storage, assignment.graph, means, samples, wanted), storage
+
+
+def quantizer(
+    graph: Graph,
+    precision: KPUPrecision,
+    options: QuantOptions,
+    calibration: Iterable[Sample],
+    held_out: Sequence[Sample],
+) -> Quantizer:
+    """The graph prepared, and calibrated in one pass over `calibration`."""
+    prepared = with_own_constants(graph)
+    statistics = observe(prepared, calibration, refining_count(prepared))
+    baseline = outputs_of(Network(prepared, exact_storage(prepared)), held_out)
+    return Quantizer(prepared, precision, options, statistics, held_out, baseline)
+
+
+def refining_count(graph: Graph) -> int:
+    """Of how many samples the corrections can hold all values of a network at a time."""
+    activations = sum(
+        type_.elements for value, type_ in graph.types.items() if value not in graph.constants
+    )
+    return max(1, min(MOST_REFINING, REFINING_BYTES // max(1, activations)))
+
+
+def kept_by_name(graph: Graph, patterns: Sequence[str]) -> frozenset[str]:
+    """Kernels whose names match a pattern (as of a shell); UsageError for one that matches none."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matching = {node.id for node in kernels(graph) if _matches(node, pattern)}
+        if not matching:
+            names = ", ".join(node.name or node.id for node in kernels(graph))
+            raise UsageError(f"--keep-fp16 {pattern}: matches none of {names}")
+        chosen |= matching
+    return frozenset(chosen)
+
+
+def _matches(node: Node, pattern: str) -> bool:
+    return any(fnmatch(name, pattern) for name in (node.id, node.name, *node.fused))
+
+
+def summary(quantizer: Quantizer, trial: Trial, gains_db: Mapping[str, float]) -> Quantization:
+    """What the program says about its quantisation."""
+    names = quantizer.graph.names
+    network = Network(trial.graph, trial.storage, quantizer.known)
+    per_op = op_differences(quantizer.exact, network, quantizer.held_out)
+    return Quantization(
+        method=quantizer.options.method.name,
+        samples=quantizer.statistics.samples,
+        held_out=len(quantizer.held_out),
+        sqnr_db={names.get(v, v): each.sqnr_db for v, each in trial.found.items()},
+        max_difference={names.get(v, v): each.worst for v, each in trial.found.items()},
+        op_sqnr_db={node_id: each.sqnr_db for node_id, each in per_op.items()},
+        mac_share=integer_share(quantizer.graph, trial.floats),
+        gains_db=dict(gains_db),
+    )
+
+
+def integer_share(graph: Graph, floats: Iterable[str]) -> float:
+    """Share of a graph's multiply-accumulates that run on codes."""
+    kept = frozenset(floats)
+    every = {node.id: macs(graph, node) for node in kernels(graph)}
+    total = sum(every.values())
+    return sum(n for node_id, n in every.items() if node_id not in kept) / total if total else 1.0
