@@ -8,15 +8,19 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit bench format clean
+.PHONY: help demo test lint types unit bench bench-accuracy format clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/bench-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 demo: $(VENV)/installed ## set up, compile a sample model, run it on a photo, print the profile
@@ -36,6 +40,9 @@ unit: $(VENV)/installed ## pytest
 
 bench: $(VENV)/installed ## accuracy, speed and memory against PyTorch; every bar of the documentation
 	$(BIN)/python -m samples.bench
+
+bench-accuracy: $(VENV)/bench-installed ## INT8: accuracy, time and speed beside onnxruntime's; every bar
+	$(BIN)/python -m samples.bench.quantisation
 
 format: $(VENV)/installed ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .

@@ -52,8 +52,10 @@ def prepared(image: np.ndarray, preprocess: str, size: int) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
 
 
-def crops(names: Sequence[str], each: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """`each` random crops of every photo, (256, 256, 3) uint8, always the same for one seed.
+def crops(
+    names: Sequence[str], each: int, seed: int = 0, size: int = CROP_SIZE
+) -> Iterator[np.ndarray]:
+    """`each` random crops of every photo, (size, size, 3) uint8, always the same for one seed.
 
     As in training: 35 to 100 % of the area, aspect 3:4 to 4:3, half of them mirrored. The recipe
     `imagenet` then takes their middle 224×224.
@@ -62,7 +64,7 @@ def crops(names: Sequence[str], each: int, seed: int = 0) -> Iterator[np.ndarray
         image = photo(name)
         for index in range(each):
             rng = np.random.default_rng([seed, *name.encode(), index])
-            yield random_crop(image, CROP_SIZE, rng)
+            yield random_crop(image, size, rng)
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from io import BytesIO
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 import torch
@@ -41,11 +41,17 @@ def compare_speed(console: Console, subjects: list[Subject], rounds: int = ROUND
     return bars
 
 
-def alternate(runs: dict[str, Run], image: np.ndarray, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run, one after another in every round, after two rounds of warming up."""
+def alternate(
+    runs: dict[str, Run], image: np.ndarray, rounds: int, pause_seconds: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of each run, one after another in every round, after two rounds of warming up.
+
+    pause_seconds: before each, for threads of the one before that still wait in a loop.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for index in range(rounds + 2):
         for name, run in runs.items():
+            sleep(pause_seconds)
             seconds = timed(run, image)
             if index >= 2:
                 times[name].append(seconds)
