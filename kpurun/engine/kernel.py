@@ -80,3 +80,10 @@ def dense(x: Tensor) -> Tensor:
     if x.dim() != 3 or x.shape[0] != 1 or x.is_contiguous():
         return x
     return x[0].contiguous().unsqueeze(0)
+
+
+def look_up(table: Tensor, indices: Tensor) -> Tensor:
+    """table[indices] in the memory order of the indices, which are int32."""
+    if is_channels_last(indices):
+        return look_up(table, indices.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return table.index_select(0, indices.reshape(-1)).view(indices.shape)

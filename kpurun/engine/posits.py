@@ -12,6 +12,7 @@ from torch import Tensor
 from formats.codec import round_to
 from formats.posit import EXPONENT_BIAS, FRACTION_BITS
 from formats.precision import DType
+from kpurun.engine.kernel import look_up
 
 # Of a posit(16, es 1): scales in which at least one bit of the fraction is stored. There rounding
 # in the encoding is rounding the number to a whole multiple of its last place.
@@ -30,7 +31,7 @@ def _posit8(values: Tensor) -> Tensor:
     pattern = values.view(torch.int32)
     has_lower_bits = (pattern & 0xFFFF).ne_(0)
     upper = (pattern >> 16).bitwise_and_(0xFFFF).bitwise_or_(has_lower_bits)
-    return _looked_up(_posit8_of_upper_half(), upper)
+    return look_up(_posit8_of_upper_half(), upper)
 
 
 @cache
@@ -43,7 +44,7 @@ def _posit16(values: Tensor) -> Tensor:
     """Adding and taking away 1.5 · 2^23 last places rounds to whole ones, half to even; what lies
     in another range is rare and goes through the definition."""
     exponent = (values.view(torch.int32) >> FRACTION_BITS).bitwise_and_(0xFF)
-    magic = _looked_up(_posit16_magic(), exponent)
+    magic = look_up(_posit16_magic(), exponent)
     result = (values + magic).sub_(magic)
     is_beyond = magic.isnan() | (magic.eq(0) & values.ne(0))
     if is_beyond.any():
@@ -63,7 +64,3 @@ def _posit16_magic() -> Tensor:
         fraction_bits = MOST_FRACTION_BITS - (regime if regime >= 0 else -regime - 1)
         magic[scale + EXPONENT_BIAS] = 1.5 * 2.0 ** (FRACTION_BITS + scale - fraction_bits)
     return torch.from_numpy(magic)
-
-
-def _looked_up(table: Tensor, indices: Tensor) -> Tensor:
-    return table.index_select(0, indices.view(-1)).view(indices.shape)

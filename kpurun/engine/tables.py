@@ -8,7 +8,7 @@ from torch import Tensor
 
 from formats.program import KPUOp, KPUTensor
 from formats.quantized import CODE_RANGES, CODE_TYPES, reals
-from kpurun.engine.kernel import is_channels_last
+from kpurun.engine.kernel import look_up
 from kpurun.engine.reference import accumulate
 from kpurun.engine.storage import is_finite, keep
 
@@ -25,14 +25,6 @@ def prepare_table(
     if not is_finite(results):
         return None
     table = torch.from_numpy(np.ascontiguousarray(keep(results, target)))
-    return lambda x: _looked_up(table, x, first)
-
-
-def _looked_up(table: Tensor, codes: Tensor, first: int) -> Tensor:
-    """table[codes - first] in the memory order of the codes."""
-    if is_channels_last(codes):
-        return _looked_up(table, codes.permute(0, 2, 3, 1), first).permute(0, 3, 1, 2)
-    positions = codes.to(torch.int32)
     if first:
-        positions -= first
-    return table.index_select(0, positions.reshape(-1)).view(codes.shape)
+        return lambda x: look_up(table, x.to(torch.int32).sub_(first))
+    return lambda x: look_up(table, x.to(torch.int32))

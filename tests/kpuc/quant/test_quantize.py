@@ -13,7 +13,7 @@ from formats.precision import DType, KPUPrecision
 from formats.schema import load_config
 from kpuc.compiler import compile_graph
 from kpuc.quant.measure import MOST_DB, Difference, outputs_of
-from kpuc.quant.network import Network
+from kpuc.quant.network import Network, exact_storage
 from kpuc.quant.prepare import quantiser
 from kpuc.quant.quantize import QuantOptions, integer_share, kept_by_name, quantizer
 from kpuc.quant.refine import Refinements, with_own_constants
@@ -127,6 +127,17 @@ def test_a_program_of_codes_is_near_the_model(precision, config, least_db):
     assert min(program.quantization.sqnr_db.values()) > least_db
     assert program.quantization.samples == 99
     assert program.quantization.held_out == 11
+
+
+@pytest.mark.parametrize(("precision", "least_db"), [("posit16", 60), ("posit8", 15)])
+def test_a_program_of_posits_needs_no_samples(precision, least_db):
+    graph, machine = residual_network(), load_config("swkpu-v2")
+    program = compile_graph(graph, machine, KPUPrecision(precision))
+    exact = Network(graph, exact_storage(graph))
+    found = Difference()
+    for sample in samples_of(graph, 4):
+        found.add(exact.run(sample)["head"].numpy(), FastEngine(program).run(sample)["head"])
+    assert found.sqnr_db > least_db
 
 
 def test_no_kernel_of_a_pure_int8_program_computes_in_floats():
