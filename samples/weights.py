@@ -3,7 +3,9 @@
 Default-initialised networks prove nothing: activations fade to 1e-9 and any tolerance passes. Plain
 random ones with BatchNorm are chaotic instead: they amplify rounding by up to 50 dB. What trained
 networks have and these are given: BatchNorm statistics of photos, channels of unequal scale, quiet
-residual branches, smooth depthwise filters, heads that read the directions in which photos differ.
+residual branches, smooth filters that lean to what varies in their inputs, heads that read the
+directions in which photos differ. Ideal FP16 then keeps 68, 62 and 68 dB on ResNet-18, MobileNetV2
+and YOLOv8n, where networks trained on ImageNet and COCO keep 71, 53 and 66.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,14 +24,17 @@ SEED = 1
 SCALE_SPREAD = 0.35  # of the logarithm of BatchNorm scales: between about 0.5 and 2
 SHIFT_SPREAD = 0.4  # of BatchNorm shifts, in deviations of the channel
 BRANCH_SCALE = 0.3  # of a residual branch beside its shortcut
-DEPTHWISE_SMOOTHNESS = 0.7  # share of a Gaussian window in a depthwise filter, the rest is noise
-HEAD_DIRECTIONS = 8  # principal directions of its input that a head reads
-LOGIT_SPAN = 10.0  # largest |logit| of a classifier over the calibration crops
+SMOOTHNESS = 0.3  # share of a Gaussian window in a filter, the rest is noise …
+DEPTHWISE_SMOOTHNESS = 0.7  # … and in a depthwise one
+LEARNING = 0.3  # share of a filter that a step of gradient descent would have made
+POSITIONS = 20000  # of a layer's input that its covariance is taken of
+HEAD_VARIANCE = 0.99  # share of its input's variance in the principal directions that a head reads
+LOGIT_SPAN = 10.0  # largest |logit| that a classifier gives the middle one of those crops
 LOGIT_CENTRING = 0.8  # share of the mean logit removed, so that photos differ in their class
-BOX_DEVIATION = 1.0  # of a detector's box logits over the calibration photos; they span ±10
+BOX_DEVIATION = 1.0  # of a detector's box logits over the photos; they span ±10
 SURE_LOGIT = 1.0  # what the class logits of a detector's surest cells exceed (73 %) …
-SURE_CELLS = 50  # … and how many of each head do, over the calibration photos
-CROPS_PER_PHOTO = 4
+SURE_CELLS = 50  # … and how many of each head do, over the photos
+CROPS_PER_PHOTO = 3
 
 Layer = nn.Linear | nn.Conv2d
 Network = TypeVar("Network", bound=nn.Module)
@@ -38,7 +43,7 @@ Classifier = TypeVar("Classifier", ResNet18, MobileNetV2)
 
 def prepared_classifier(model: Classifier, head: str) -> Classifier:
     """`model` with deterministic weights, in eval mode; `head` names its last Linear."""
-    images = torch.from_numpy(photos.classifier_batch(photos.CALIBRATION, CROPS_PER_PHOTO))
+    images = torch.from_numpy(photos.classifier_batch(tuple(photos.FILES), CROPS_PER_PHOTO))
     linear = model.get_submodule(head)
     assert isinstance(linear, nn.Linear)
     with deterministic() as generator:
@@ -46,7 +51,8 @@ def prepared_classifier(model: Classifier, head: str) -> Classifier:
         features = gather_statistics(model, images, [linear])[linear]
         directions = head_weights(features, linear.out_features, generator)
         mean_logits = LOGIT_CENTRING * (directions @ features.mean(0))
-        scale = LOGIT_SPAN / (features @ directions.T - mean_logits).abs().max()
+        largest = (features @ directions.T - mean_logits).abs().amax(1)
+        scale = LOGIT_SPAN / largest.median()
     linear.weight.data = directions * scale
     linear.bias.data = -mean_logits * scale
     return model.eval()
@@ -54,7 +60,7 @@ def prepared_classifier(model: Classifier, head: str) -> Classifier:
 
 def prepared_detector(model: YOLOv8n) -> YOLOv8n:
     """YOLOv8n with deterministic weights, in eval mode, that detects something in the photos."""
-    images = torch.from_numpy(photos.detector_batch(photos.CALIBRATION))
+    images = torch.from_numpy(photos.detector_batch(tuple(photos.FILES)))
     detect = model.model[-1]
     boxes, classes = ([branch[-1] for branch in part] for part in (detect.cv2, detect.cv3))
     with deterministic() as generator:
@@ -91,8 +97,11 @@ def surest(class_logits: Tensor) -> Tensor:
 
 def head_weights(features: Tensor, outputs: int, generator: torch.Generator) -> Tensor:
     """Random mixtures (outputs, C) of the principal directions of `features` (samples, C)."""
-    directions = torch.linalg.eigh(torch.cov(features.T)).eigenvectors[:, -HEAD_DIRECTIONS:]
-    return torch.randn(outputs, HEAD_DIRECTIONS, generator=generator) @ directions.T
+    spectrum = torch.linalg.eigh(torch.cov(features.T))
+    held = spectrum.eigenvalues.flip(0).cumsum(0) / spectrum.eigenvalues.sum()
+    count = 1 + int((held < HEAD_VARIANCE).sum())
+    directions = spectrum.eigenvectors[:, -count:]
+    return torch.randn(outputs, count, generator=generator) @ directions.T
 
 
 def randomise(model: nn.Module, generator: torch.Generator) -> None:
@@ -100,8 +109,7 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.groups > 1:
-                smooth(module.weight.data)
+            smooth(module.weight.data, SMOOTHNESS if module.groups == 1 else DEPTHWISE_SMOOTHNESS)
         elif isinstance(module, nn.BatchNorm2d):
             module.weight.data.normal_(0, SCALE_SPREAD, generator=generator).exp_()
             module.bias.data.normal_(0, SHIFT_SPREAD, generator=generator)
@@ -109,13 +117,13 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
         norm.weight.data *= BRANCH_SCALE
 
 
-def smooth(filters: Tensor) -> None:
+def smooth(filters: Tensor, share: float) -> None:
     """Mix every filter (…, K, K) in place with a Gaussian window of its first tap's height."""
     size = filters.shape[-1]
     offsets = torch.arange(size) - size // 2
     window = torch.exp(-(offsets**2) / (2 * (size / 3) ** 2))
     smoothed = filters[..., :1, :1] * torch.outer(window, window)
-    filters.lerp_(smoothed, DEPTHWISE_SMOOTHNESS)
+    filters.lerp_(smoothed, share)
 
 
 def branch_ends(model: nn.Module) -> Iterator[nn.BatchNorm2d]:
@@ -131,7 +139,8 @@ def branch_ends(model: nn.Module) -> Iterator[nn.BatchNorm2d]:
 
 @torch.no_grad()
 def gather_statistics(model: nn.Module, images: Tensor, heads: list[Layer]) -> dict[Layer, Tensor]:
-    """Set every BatchNorm's statistics to those of `images`; the eval-mode inputs of `heads`.
+    """Align every filter with its inputs and set every BatchNorm's statistics to those of `images`;
+    the eval-mode inputs of `heads`.
 
     One training-mode pass does it layer by layer: each layer sees its input already normalised.
     """
@@ -141,7 +150,14 @@ def gather_statistics(model: nn.Module, images: Tensor, heads: list[Layer]) -> d
     for norm in norms:
         norm.momentum = 1.0  # the running statistics become those of the one batch
         norm.train()
+    learners = [
+        module.register_forward_pre_hook(align)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.weight.requires_grad
+    ]
     model(images)
+    for learner in learners:
+        learner.remove()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     inputs: dict[Layer, Tensor] = {}
@@ -153,6 +169,19 @@ def gather_statistics(model: nn.Module, images: Tensor, heads: list[Layer]) -> d
     for hook in hooks:
         hook.remove()
     return inputs
+
+
+def align(conv: nn.Conv2d, args: tuple[Tensor]) -> None:
+    """Turn filters toward the directions in which their input channels vary, in place.
+
+    Gradients are sums of inputs, so learnt filters lie among them: what matters is amplified, and
+    rounding, which has no direction, is not.
+    """
+    rows = args[0].transpose(0, 1).flatten(1)
+    covariance = torch.cov(rows[:, :: max(1, rows.shape[1] // POSITIONS)])
+    filters = conv.weight.data
+    learnt = torch.einsum("oikl,ij->ojkl", filters, covariance)
+    filters.lerp_(learnt * (filters.norm() / learnt.norm()), LEARNING)
 
 
 @contextmanager

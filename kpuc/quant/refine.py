@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from formats.quantized import spread_scales
 from kpuc.graph import Graph, Node
 from kpuc.passes.edit import Additions
-from kpuc.quant.network import Network, Sample, Values, last_reads
-from kpuc.quant.rounding import POSITIONS, columns_of, covariance, rounded
+from kpuc.quant.network import Network, Sample, Values, exact_storage, last_reads
+from kpuc.quant.rounding import POSITIONS, columns_of, rounded
 from kpuc.quant.weights import constant_factor, rows_of, scale_axis
 from kpuc.storage import Storage
 from kpurun.ops import OPS, op_named
@@ -40,25 +41,36 @@ def refined(
     """The graph with corrected constants; of the same nodes and values.
 
     exact: the graph with its weights as they were trained (the same nodes); means: mean over
-    `samples` of the first factor of every kernel in the exact network.
+    `samples` of the first factor of every kernel in the exact network. Rounding runs that network
+    beside the coded one; the biases alone need no more than the means.
     """
     if not (wanted.rounding or wanted.bias):
         return graph
-    network = Network(graph, storage)
-    values = [network.enter(sample) for sample in samples]
+    coded, truth = Network(graph, storage), Network(exact, exact_storage(exact))
+    values = [coded.enter(sample) for sample in samples]
+    true_values = [truth.enter(sample) for sample in samples] if wanted.rounding else []
     rng = np.random.default_rng(0)
     needed = _leading_to_kernels(graph)
-    for node, done in zip(graph.nodes, last_reads(graph), strict=True):
+    for node, true_node, done in zip(graph.nodes, exact.nodes, last_reads(graph), strict=True):
         if node.id not in needed:
             continue
-        if _has_weight(graph, node):
-            graph = _corrected(graph, storage, exact, node, means, values, wanted, rng)
-            network = replace(network, graph=graph)
-        for each in values:
-            network.run_node(node, each)
-            for value in done:
-                each.pop(value, None)
-    return graph
+        if wanted.rounding and _has_codes(coded, node):
+            weight = _rounded_weight(coded, truth, node, values, true_values, rng)
+            coded = _with_constant(coded, node.inputs[1], weight)
+        if wanted.bias and _has_bias(coded.graph, node) and node.inputs[0] in means:
+            bias = _corrected_bias(coded, exact, node, means[node.inputs[0]], values)
+            coded = _with_constant(coded, node.inputs[2], bias)
+        _run_node(coded, node, values, done)
+        _run_node(truth, true_node, true_values, done)
+    return coded.graph
+
+
+def _run_node(network: Network, node: Node, values: Sequence[Values], done: Sequence[str]) -> None:
+    """On every sample; values in `done` are not needed after it."""
+    for each in values:
+        network.run_node(node, each)
+        for value in done:
+            each.pop(value, None)
 
 
 def _leading_to_kernels(graph: Graph) -> frozenset[str]:
@@ -77,32 +89,32 @@ def _has_weight(graph: Graph, node: Node) -> bool:
     return is_kernel and constant_factor(graph, node) == 1
 
 
-def _corrected(
-    graph: Graph,
-    storage: Storage,
-    exact: Graph,
-    node: Node,
-    means: Mapping[str, np.ndarray],
-    values: Sequence[Values],
-    wanted: Refinements,
-    rng: np.random.Generator,
-) -> Graph:
-    """The graph after the node's weight and bias are corrected."""
-    network = Network(graph, storage)
-    x = node.inputs[0]
-    weight = node.inputs[1]
-    constants = dict(graph.constants)
-    params = storage.params.get(weight)
-    if wanted.rounding and params is not None and params.scales is not None:
-        constants[weight] = _rounded_weight(network, exact, node, values, rng)
-    mean = means.get(x)
-    if wanted.bias and mean is not None and node.operand_count == 3:
-        drift = _mean_result(exact, node, mean, exact.constants[weight]) - _mean_result(
-            exact, node, _mean_input(network, x, values), constants[weight]
-        )
-        bias = node.inputs[2]
-        constants[bias] = np.asarray(constants[bias] + drift, np.float32)
-    return replace(graph, constants=constants)
+def _has_codes(network: Network, node: Node) -> bool:
+    """Whether the node multiplies by codes that have a scale for each channel or group."""
+    if not _has_weight(network.graph, node):
+        return False
+    params = network.storage.params.get(node.inputs[1])
+    return params is not None and params.scales is not None
+
+
+def _has_bias(graph: Graph, node: Node) -> bool:
+    return _has_weight(graph, node) and node.operand_count == 3
+
+
+def _with_constant(network: Network, name: str, value: np.ndarray) -> Network:
+    constants = {**network.graph.constants, name: value}
+    return replace(network, graph=replace(network.graph, constants=constants))
+
+
+def _corrected_bias(
+    network: Network, exact: Graph, node: Node, mean: np.ndarray, values: Sequence[Values]
+) -> np.ndarray:
+    """The bias with which the node's mean result is that of the exact network."""
+    x, weight, bias = node.operands
+    wanted = _mean_result(exact, node, mean, exact.constants[weight])
+    mean_input = _mean_input(network, x, values)
+    given = _mean_result(exact, node, mean_input, network.graph.constants[weight])
+    return np.asarray(network.graph.constants[bias] + (wanted - given), np.float32)
 
 
 def _mean_input(network: Network, value: str, values: Sequence[Values]) -> np.ndarray:
@@ -115,35 +127,43 @@ def _mean_input(network: Network, value: str, values: Sequence[Values]) -> np.nd
 
 
 def _rounded_weight(
-    network: Network, exact: Graph, node: Node, values: Sequence[Values], rng: np.random.Generator
+    network: Network,
+    truth: Network,
+    node: Node,
+    values: Sequence[Values],
+    true_values: Sequence[Values],
+    rng: np.random.Generator,
 ) -> np.ndarray:
+    """Weights on their grid with which the node makes of its inputs what it should have made of the
+    exact network's."""
     weight = node.inputs[1]
     params, dtype = network.storage.params[weight], network.storage.dtypes[weight]
     assert params.scales is not None, "asked only for weights with scales"
-    array = exact.constants[weight]
+    array = truth.graph.constants[weight]
     scales = network.graph.constants[params.scales]
     spread = spread_scales(scales, array.shape, params.scale_axis, params.group_size)
     rows = rows_of(array, params.scale_axis)
     steps = rows_of(np.broadcast_to(spread, array.shape), params.scale_axis).array
     groups = node.attributes.get("group", 1) if node.op_type == "Conv" else 1
     split = (groups, -1, rows.array.shape[1])
+    drawn = int(rng.integers(1 << 32))  # the same positions of both
     found = rounded(
         torch.tensor(rows.array.reshape(split)),
         torch.from_numpy(steps.reshape(split)),
-        covariance(torch.from_numpy(_columns(network, node, values, rng))),
+        _columns(network, node, values, drawn),
+        _columns(truth, node, true_values, drawn),
         dtype,
     )
     return rows.restored(found.numpy().reshape(rows.array.shape))
 
 
-def _columns(
-    network: Network, node: Node, values: Sequence[Values], rng: np.random.Generator
-) -> np.ndarray:
+def _columns(network: Network, node: Node, values: Sequence[Values], seed: int) -> Tensor:
     """Real inputs of a kernel over all samples, [groups, products, positions]."""
-    x, graph = node.inputs[0], network.graph
+    x, rng = node.inputs[0], np.random.default_rng(seed)
     limit = -(-POSITIONS // len(values))
-    found = [columns_of(graph, node, network.real(x, each[x]), limit, rng) for each in values]
-    return np.concatenate(found, axis=2)
+    reals = (network.real(x, each[x]) for each in values)
+    found = [columns_of(network.graph, node, array, limit, rng) for array in reals]
+    return torch.from_numpy(np.concatenate(found, axis=2))
 
 
 def _mean_result(graph: Graph, node: Node, x: np.ndarray, weight: np.ndarray) -> np.ndarray:

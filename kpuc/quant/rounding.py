@@ -3,7 +3,9 @@
 The method of GPTQ (Frantar et al., 2022) after OBQ: with the covariance H of a kernel's inputs, the
 weights of a row are rounded one after another; what rounding weight j leaves over, divided by the
 diagonal of the inverse's Cholesky factor, is taken off the weights behind it, along that factor's
-row. The mean of the inputs is left to the bias.
+row. What is aimed at is the exact network's result (as in GPTAQ, Li et al., 2025): the weights of
+least squares for the inputs that the kernel is given are rounded, not the trained ones. Means are
+left to the bias.
 """
 
 from math import prod
@@ -24,20 +26,17 @@ BLOCK = 128  # columns whose updates are gathered before they reach the columns 
 POSITIONS = 4096  # columns of inputs drawn over all samples: more gains less than 0.1 dB
 
 
-def covariance(columns: Tensor) -> Tensor:
-    """[groups, products, positions] -> [groups, products, products], with its damping."""
-    centred = columns - columns.mean(dim=2, keepdim=True)
-    found = centred @ centred.transpose(1, 2) / columns.shape[2]
-    diagonal = found.diagonal(dim1=1, dim2=2)
-    damping = DAMPING * diagonal.mean(dim=1, keepdim=True)
-    diagonal += torch.where(damping > 0, damping, torch.ones_like(damping))
-    return found
+def rounded(rows: Tensor, scales: Tensor, given: Tensor, exact: Tensor, dtype: DType) -> Tensor:
+    """The weights on the grid: [groups, rows, products], with scales that broadcast to them.
 
-
-def rounded(rows: Tensor, scales: Tensor, covariances: Tensor, dtype: DType) -> Tensor:
-    """The weights on the grid: [groups, rows, products], with scales that broadcast to them."""
+    given, exact: inputs [groups, products, positions] of the kernel, and of it in the exact
+    network.
+    """
     highest = CODE_RANGES[dtype][1]
-    factor = _inverse_factor(covariances)
+    given, exact = _centred(given), _centred(exact)
+    factor = _inverse_factor(_covariance(given))
+    lacking = (rows @ (exact - given)) @ given.transpose(1, 2) / given.shape[2]
+    rows = rows + lacking @ factor.transpose(1, 2) @ factor
     weights = rows.clone()
     result = torch.empty_like(weights)
     steps = scales.expand_as(weights)
@@ -54,6 +53,19 @@ def rounded(rows: Tensor, scales: Tensor, covariances: Tensor, dtype: DType) -> 
             errors[:, :, column - start] = error
         weights[:, :, end:] -= errors @ factor[:, start:end, end:]
     return result
+
+
+def _centred(columns: Tensor) -> Tensor:
+    return columns - columns.mean(dim=2, keepdim=True)
+
+
+def _covariance(centred: Tensor) -> Tensor:
+    """[groups, products, positions] -> [groups, products, products], with its damping."""
+    found = centred @ centred.transpose(1, 2) / centred.shape[2]
+    diagonal = found.diagonal(dim1=1, dim2=2)
+    damping = DAMPING * diagonal.mean(dim=1, keepdim=True)
+    diagonal += torch.where(damping > 0, damping, torch.ones_like(damping))
+    return found
 
 
 def _inverse_factor(matrices: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """INT8 figures: `python -m samples.bench.quantisation [NETWORK…]`; 1 if a bar fails.
 
-100 calibration crops, held-out crops of other photos, every figure of docs/numerics.md against FP32
+100 calibration crops, 40 other crops held out, every figure of docs/numerics.md against FP32
 eager, beside onnxruntime's static INT8 on the same model and samples.
 """
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.precision import DType
-from kpuc.quant.rounding import columns_of, covariance, rounded
+from kpuc.quant.rounding import columns_of, rounded
 from tests.kpuc.passes.draft import Draft, node_of
 
 
@@ -26,21 +26,35 @@ def test_results_are_nearer_than_with_the_nearest_weights(seed):
     weights = weights.float()
     scales = weights.abs().amax(dim=2, keepdim=True) / 7
     nearest = (weights / scales).round() * scales
-    found = rounded(weights, scales, covariance(columns), DType.INT4)
+    found = rounded(weights, scales, columns, columns, DType.INT4)
     assert total_error(weights, found, columns) < total_error(weights, nearest, columns)
+
+
+@given(st.integers(0, 50))
+def test_results_on_inexact_inputs_come_near_those_on_exact_ones(seed):
+    exact = correlated(seed, 8, 400)
+    coded = exact * 0.9  # as where a range clips
+    weights = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 4, 8))).float()
+    scales = weights.abs().amax(dim=2, keepdim=True) / 100
+    found = rounded(weights, scales, coded, exact, DType.INT8)
+    assert total_error(weights / 0.9, found, coded) < 0.1 * total_error(
+        weights, weights * 0.9, exact
+    )
 
 
 def test_all_weights_are_on_the_grid():
     weights = torch.linspace(-3, 3, 300).reshape(1, 2, 150)  # more than one block of columns
     scales = torch.tensor([0.02, 0.01]).reshape(1, 2, 1)
-    codes = rounded(weights, scales, covariance(correlated(0, 150, 200)), DType.INT8) / scales
+    columns = correlated(0, 150, 200)
+    codes = rounded(weights, scales, columns, columns, DType.INT8) / scales
     assert torch.allclose(codes, codes.round(), atol=1e-3)
     assert codes.abs().max() <= 127 + 1e-3
 
 
 def test_products_that_no_sample_shows_are_rounded_to_the_nearest():
     weights = torch.tensor([[[0.26, -0.74]]])
-    found = rounded(weights, torch.tensor([[[0.5]]]), covariance(torch.zeros(1, 2, 8)), DType.INT8)
+    columns = torch.zeros(1, 2, 8)
+    found = rounded(weights, torch.tensor([[[0.5]]]), columns, columns, DType.INT8)
     assert found.tolist() == [[[0.5, -0.5]]]
 
 
