@@ -41,10 +41,12 @@ def prepare_int8_convolution(site: Site, scales: np.ndarray | None) -> Prepared 
         geometry = [[value, *given] for value, given in zip((1, 0, 1), geometry, strict=True)]
     maps = map_shape(site, margins, is_flat)
     strides, pads, dilations = (tuple(each) for each in geometry)
-    tried = Geometry(tuple(maps), tuple(weight.shape), strides, pads, dilations, groups)
+    x_scale, zero_point = factors.x_scale, factors.x_zero_point
+    tried = Geometry(
+        tuple(maps), tuple(weight.shape), strides, pads, dilations, groups, bool(zero_point)
+    )
     if not convolves_exactly(tried):
         return None
-    x_scale, zero_point = factors.x_scale, factors.x_zero_point
     packed = torch.ops.onednn.qconv_prepack(
         weight, factors.weight_scales, x_scale, zero_point, *geometry, groups, maps
     )
