@@ -70,11 +70,11 @@ def quantized_image(values: Tensor, tensor: KPUTensor) -> Tensor:
     to move one after the other."""
     if values.dim() != 4 or values.shape[1] > FEW_CHANNELS:
         return quantized(values, tensor)
-    whole = _whole(values, tensor, owned=False)
-    codes = torch.empty(values.shape, dtype=code_type(tensor), memory_format=torch.channels_last)
+    codes = quantized(values, tensor)
+    image = torch.empty_like(codes, memory_format=torch.channels_last)
     for channel in range(values.shape[1]):
-        codes[:, channel].copy_(whole[:, channel])
-    return codes.add_(tensor.zero_point or 0)
+        image[:, channel].copy_(codes[:, channel])
+    return image
 
 
 def prepare_requantise(source: KPUTensor, target: KPUTensor) -> Load:

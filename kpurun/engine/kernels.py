@@ -43,7 +43,11 @@ def _activation(site: Site) -> Prepared:
 
 
 def _reshape(site: Site) -> Prepared:
+    """The operand itself if its shape stays: even then a reshape hides from torch that a map of one
+    image is channels-last."""
     (shape,) = site.output_shapes
+    if shape == site.shapes[0]:
+        return one(lambda x: x, owns_results=False)
     return one(lambda x: x.reshape(shape), owns_results=False)
 
 
@@ -132,14 +136,16 @@ def _gather(site: Site) -> Prepared:
     axis = site.attributes["axis"] % len(site.shapes[0])
     (shape,) = site.output_shapes
     size = site.shapes[0][axis]
-    if 1 in site.constants:
-        picked = _positions(site.constants[1], axis, size)
-        return one(lambda x: _select(x, axis, picked).reshape(shape))
-    return Prepared(
-        lambda operands: (
-            _select(operands[0], axis, _positions(operands[1], axis, size)).reshape(shape),
+    if 1 not in site.constants:
+        return Prepared(
+            lambda operands: (
+                _select(operands[0], axis, _positions(operands[1], axis, size)).reshape(shape),
+            )
         )
-    )
+    picked = _positions(site.constants[1], axis, size)
+    if site.constants[1].dim() == 1:
+        return one(lambda x: _select(x, axis, picked))
+    return one(lambda x: _select(x, axis, picked).reshape(shape))
 
 
 def _positions(indices: Tensor, axis: int, size: int) -> Tensor:
