@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kpurun.engine.convolution import prepare_convolution
-from kpurun.engine.kernel import Prepare, Prepared, Site, dense, is_channels_last, one
+from kpurun.engine.kernel import Prepare, Prepared, Site, dense, fill, is_channels_last, one
 from kpurun.engine.pooling import (
     prepare_average_pool,
     prepare_global_average_pool,
@@ -107,7 +107,24 @@ def _reduction(function: Callable[..., Tensor]) -> Prepare:
 
 def _concat(site: Site) -> Prepared:
     axis = site.attributes["axis"]
+    if site.leaves:
+        return _concat_in_order(site)
     return Prepared(lambda operands: (torch.cat([dense(x) for x in operands], axis),))
+
+
+def _concat_in_order(site: Site) -> Prepared:
+    """An output leaves in the order of its shape; what else reads it is seldom a convolution."""
+    axis = site.attributes["axis"]
+    (shape,) = site.output_shapes
+    sizes = [each[axis] for each in site.shapes]
+
+    def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
+        out = torch.empty(shape, dtype=operands[0].dtype)
+        for part, x in zip(torch.split(out, sizes, axis), operands, strict=True):
+            fill(part, x)
+        return (out,)
+
+    return Prepared(kernel)
 
 
 def _split(site: Site) -> Prepared:

@@ -98,6 +98,7 @@ def _site(program: KPUProgram, op: KPUOp, constants: Mapping[str, np.ndarray]) -
         },
         inputs=tuple(program.tensors[tensor_id] for tensor_id in op.input_ids),
         outputs=tuple(program.tensors[tensor_id] for tensor_id in op.output_ids),
+        leaves=op.output_ids[0] in program.output_ids,
     )
 
 
