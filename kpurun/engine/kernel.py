@@ -20,7 +20,8 @@ class Site:
 
     attributes: complete; shapes: of the op's own operands; constants: index of one -> value.
     inputs, outputs: all the tensors that the op names, in its order.
-    leaves: its first result is an output of the program, which is given in the order of its shape.
+    in_order: its result is wanted in the order of its shape rather than channels-last.
+    overwritable: operands that nothing reads after this op, and whose memory holds nothing else.
     """
 
     op: KPUOp
@@ -30,7 +31,8 @@ class Site:
     constants: Mapping[int, Tensor]
     inputs: tuple[KPUTensor, ...]
     outputs: tuple[KPUTensor, ...]
-    leaves: bool
+    in_order: bool = False
+    overwritable: frozenset[int] = frozenset()
 
     @property
     def next_stage(self) -> EpilogueStage | None:

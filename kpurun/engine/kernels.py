@@ -107,13 +107,12 @@ def _reduction(function: Callable[..., Tensor]) -> Prepare:
 
 def _concat(site: Site) -> Prepared:
     axis = site.attributes["axis"]
-    if site.leaves:
+    if site.in_order:
         return _concat_in_order(site)
     return Prepared(lambda operands: (torch.cat([dense(x) for x in operands], axis),))
 
 
 def _concat_in_order(site: Site) -> Prepared:
-    """An output leaves in the order of its shape; what else reads it is seldom a convolution."""
     axis = site.attributes["axis"]
     (shape,) = site.output_shapes
     sizes = [each[axis] for each in site.shapes]
