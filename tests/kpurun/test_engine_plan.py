@@ -85,23 +85,26 @@ RESIDUALS = [read_again, both_factor_and_residual, an_input, with_a_view, a_view
 
 @pytest.mark.parametrize("residual", RESIDUALS, ids=lambda build: build.__name__)
 def test_a_residual_is_overwritten_only_after_its_last_use(residual):
-    """Nothing is overwritten where all values are kept as outputs."""
     builder = ProgramBuilder()
     result = residual(builder, builder.input("x", X.shape))
-    assert_as_if_all_were_kept(coded(builder.program(result), {"x": X}), {"x": X})
+    assert_all_is_right(coded(builder.program(result), {"x": X}), {"x": X})
 
 
-def test_residual_blocks_give_what_they_give_where_all_is_kept():
-    assert_as_if_all_were_kept(*chain(X))
+def test_residual_blocks():
+    assert_all_is_right(*chain(X))
 
 
-def assert_as_if_all_were_kept(program, inputs):
+def assert_all_is_right(program, inputs):
+    """The outputs, twice, and all values where all are kept: within the few codes that convolutions
+    behind each other may differ by."""
     values = tuple(i for i, tensor in program.tensors.items() if not tensor.is_weight)
-    kept = FastEngine(replace(program, output_ids=values)).run(inputs)
+    all_kept = replace(program, output_ids=values)
+    expected = reference.run(all_kept, inputs)
     engine = FastEngine(program)
-    for _ in range(2):
-        for tensor_id, value in engine.run(inputs).items():
-            np.testing.assert_array_equal(value, kept[tensor_id])
+    for found in (FastEngine(all_kept).run(inputs), engine.run(inputs), engine.run(inputs)):
+        for tensor_id, value in found.items():
+            scale = program.tensors[tensor_id].scale
+            assert np.abs(value - expected[tensor_id]).max() <= 4 * scale
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, 3])
