@@ -125,8 +125,9 @@ def code_type(tensor: KPUTensor) -> torch.dtype:
 def dequantized(codes: Tensor, tensor: KPUTensor) -> Tensor:
     """New fp32 values of the codes of a tensor with one scale."""
     assert tensor.scale is not None, "tensors of many scales are constants"
-    values = torch.sub(codes, float(tensor.zero_point or 0))
-    return values.mul_(float(np.float32(tensor.scale)))
+    values = codes.to(torch.float32)
+    centred = values.sub_(tensor.zero_point) if tensor.zero_point else values
+    return centred.mul_(float(np.float32(tensor.scale)))
 
 
 def posit_kept(values: Tensor, tensor: KPUTensor) -> Tensor:

@@ -12,6 +12,7 @@ import pytest
 from formats.precision import DType
 from kpurun.engine import reference
 from kpurun.engine.fast import FastEngine
+from kpurun.engine.integer_kernels import are_integer_kernels_exact
 from tests.kpurun.coded_programs import coded
 from tests.kpurun.programs import ProgramBuilder
 
@@ -30,6 +31,18 @@ for count in (2, 10):
     for _ in range(count):
         engine.run(inputs)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+# What oneDNN executes in an inference.
+PRIMITIVES = """
+import numpy as np
+from torch.backends import mkldnn
+from kpurun.engine.fast import FastEngine
+from tests.kpurun.test_engine_plan import chain
+program, inputs = chain(np.ones((1, 8, 16, 16), np.float32))
+engine = FastEngine(program, integer_kernels=True)
+with mkldnn.verbose(mkldnn.VERBOSE_ON):
+    engine.run(inputs)
 """
 
 
@@ -123,8 +136,20 @@ def test_joined_maps_that_are_an_output_and_read(axis):
 
 def test_further_inferences_need_no_more_memory():
     """A map of codes is 2 MiB, one of floats 8."""
-    done = subprocess.run(
-        [sys.executable, "-c", PEAKS], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    second, last = map(int, done.stdout.split())
+    second, last = map(int, lines_of(PEAKS))
     assert last - second < 1024
+
+
+@pytest.mark.skipif(not are_integer_kernels_exact(), reason="oneDNN's integer kernels are not used")
+def test_weights_are_packed_at_load():
+    """As the kernels want them: oneDNN would reorder others at every call, and tell nobody."""
+    executed = [line for line in lines_of(PRIMITIVES) if ",exec," in line]
+    assert sum(",convolution," in line for line in executed) == 7
+    assert not any(",reorder," in line for line in executed)
+
+
+def lines_of(script):
+    """What a process of its own prints."""
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout.splitlines()
