@@ -41,6 +41,9 @@ def compose(site: Site, done: Prepared, constants: Mapping[str, np.ndarray]) -> 
     watches = is_watched(site, done, constants)
     watches_accumulator = watches and is_coded(site.outputs[0])
     watches_result = watches and not watches_accumulator
+    if not (loads or stages or stores or watches):
+        kernel, count = done.kernel, None if done.stages_done else own_count
+        return lambda operands: (kernel(operands[:count]), None)
 
     def run(operands: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor | None]:
         if loads:

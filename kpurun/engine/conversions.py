@@ -70,11 +70,11 @@ def quantized_image(values: Tensor, tensor: KPUTensor) -> Tensor:
     to move one after the other."""
     if values.dim() != 4 or values.shape[1] > FEW_CHANNELS:
         return quantized(values, tensor)
-    whole = _whole(values, tensor, owned=False)
-    codes = torch.empty(values.shape, dtype=code_type(tensor), memory_format=torch.channels_last)
+    codes = quantized(values, tensor)
+    image = torch.empty_like(codes, memory_format=torch.channels_last)
     for channel in range(values.shape[1]):
-        codes[:, channel].copy_(whole[:, channel])
-    return codes.add_(tensor.zero_point or 0)
+        image[:, channel].copy_(codes[:, channel])
+    return image
 
 
 def prepare_requantise(source: KPUTensor, target: KPUTensor) -> Load:
@@ -125,8 +125,9 @@ def code_type(tensor: KPUTensor) -> torch.dtype:
 def dequantized(codes: Tensor, tensor: KPUTensor) -> Tensor:
     """New fp32 values of the codes of a tensor with one scale."""
     assert tensor.scale is not None, "tensors of many scales are constants"
-    values = torch.sub(codes, float(tensor.zero_point or 0))
-    return values.mul_(float(np.float32(tensor.scale)))
+    values = codes.to(torch.float32)
+    centred = values.sub_(tensor.zero_point) if tensor.zero_point else values
+    return centred.mul_(float(np.float32(tensor.scale)))
 
 
 def posit_kept(values: Tensor, tensor: KPUTensor) -> Tensor:

@@ -19,6 +19,7 @@ from kpurun.engine import reference
 from kpurun.engine.arithmetic import ABSENT, ieee_fp32, owned_tensor
 from kpurun.engine.conversions import dequantized, prepare_store, quantized_image
 from kpurun.engine.integer_kernels import are_integer_kernels_exact
+from kpurun.engine.kernel import in_order
 from kpurun.engine.plan import make_plan
 from kpurun.engine.storage import EngineResult, weight_values
 
@@ -107,4 +108,5 @@ def _entered(array: np.ndarray, tensor: KPUTensor) -> Tensor:
 
 
 def _owned_array(value: Tensor) -> np.ndarray:
-    return np.array(value.numpy(), order="C")
+    array: np.ndarray = in_order(value).numpy()
+    return array

@@ -4,6 +4,7 @@ Everything that is left out here runs in fp32 on the kernel's unrounded result, 
 rounding in any case.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from formats.precision import DType
 from formats.program import KPUTensor
-from formats.quantized import is_coded
+from formats.quantized import CODE_RANGES, is_coded
 from kpurun.engine.convolution import NO_POST_OP, PostOp, post_op_of
 from kpurun.engine.kernel import Prepared, Site
+
+WELL_WITHIN = 0.25  # of a code: half as far as rounding to it reaches
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,24 @@ def drain_of(site: Site, unary: frozenset[str], adds_residual: bool = False) -> 
 
 
 def _codes(site: Site, stages_done: int, post_op: PostOp, residual: int | None) -> Drain:
-    (output,) = site.outputs
-    return Drain(stages_done, post_op, residual, *scale_of(output), torch.uint8)
+    scale, zero_point = scale_of(site.outputs[0])
+    if _is_saturation(post_op, scale, zero_point):
+        post_op = NO_POST_OP
+    return Drain(stages_done, post_op, residual, scale, zero_point, torch.uint8)
+
+
+def _is_saturation(post_op: PostOp, scale: float, zero_point: int) -> bool:
+    """Whether it bounds values only where the codes end anyway, which costs nothing.
+
+    Its bounds become the first and the last code, well away from where they would round to others.
+    """
+    name, parameters, _ = post_op
+    if name not in ("relu", "hardtanh"):
+        return False
+    least, most = parameters or (0.0, math.inf)
+    first, last = (bound / scale + zero_point for bound in (least, most))
+    low, high = CODE_RANGES[DType.UINT8]
+    return first < low + WELL_WITHIN and last > high - WELL_WITHIN
 
 
 def _residual(site: Site) -> int | None:

@@ -41,10 +41,12 @@ def prepare_int8_convolution(site: Site, scales: np.ndarray | None) -> Prepared 
         geometry = [[value, *given] for value, given in zip((1, 0, 1), geometry, strict=True)]
     maps = map_shape(site, margins, is_flat)
     strides, pads, dilations = (tuple(each) for each in geometry)
-    tried = Geometry(tuple(maps), tuple(weight.shape), strides, pads, dilations, groups)
+    x_scale, zero_point = factors.x_scale, factors.x_zero_point
+    tried = Geometry(
+        tuple(maps), tuple(weight.shape), strides, pads, dilations, groups, bool(zero_point)
+    )
     if not convolves_exactly(tried):
         return None
-    x_scale, zero_point = factors.x_scale, factors.x_zero_point
     packed = torch.ops.onednn.qconv_prepack(
         weight, factors.weight_scales, x_scale, zero_point, *geometry, groups, maps
     )
@@ -69,10 +71,14 @@ def prepare_int8_convolution(site: Site, scales: np.ndarray | None) -> Prepared 
         return prepared(site, drain, kernel)
     convolve_and_add = torch.ops.onednn.qconv2d_pointwise.binary
     added = scale_of(site.inputs[residual])
+    is_free = residual in site.overwritable
 
     def adding_kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
         other = operands[residual].unsqueeze(2) if is_flat else operands[residual]
-        overwritten = torch.empty_like(other, memory_format=torch.channels_last).copy_(other)
+        if is_free:
+            overwritten = other.contiguous(memory_format=torch.channels_last)
+        else:
+            overwritten = torch.empty_like(other, memory_format=torch.channels_last).copy_(other)
         out = convolve_and_add(
             entered(operands[0]), x_scale, zero_point, *weights, overwritten, bias, *geometry,
             groups, *drain.result, *added, "sum", 1.0, name, parameters, "",

@@ -20,6 +20,8 @@ class Site:
 
     attributes: complete; shapes: of the op's own operands; constants: index of one -> value.
     inputs, outputs: all the tensors that the op names, in its order.
+    in_order: its result is wanted in the order of its shape rather than channels-last.
+    overwritable: operands that nothing reads after this op, and whose memory holds nothing else.
     """
 
     op: KPUOp
@@ -29,6 +31,8 @@ class Site:
     constants: Mapping[int, Tensor]
     inputs: tuple[KPUTensor, ...]
     outputs: tuple[KPUTensor, ...]
+    in_order: bool = False
+    overwritable: frozenset[int] = frozenset()
 
     @property
     def next_stage(self) -> EpilogueStage | None:
@@ -72,6 +76,23 @@ def is_channels_last(x: Tensor) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_contiguous()
     )
+
+
+def in_order(x: Tensor) -> Tensor:
+    """New memory that holds `x` in the order of its shape."""
+    out = torch.empty(x.shape, dtype=x.dtype)
+    fill(out, x)
+    return out
+
+
+def fill(target: Tensor, x: Tensor) -> None:
+    """Copies `x` to `target`, a part of a tensor in the order of its shape. A channels-last map is
+    turned over as a matrix, which torch does in blocks."""
+    is_matrix = is_channels_last(x) and x.shape[0] == 1 and target[0].is_contiguous()
+    if not is_matrix:
+        target.copy_(x)
+        return
+    target[0].flatten(1).copy_(x[0].flatten(1))
 
 
 def dense(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kpurun.engine.convolution import prepare_convolution
-from kpurun.engine.kernel import Prepare, Prepared, Site, dense, is_channels_last, one
+from kpurun.engine.kernel import Prepare, Prepared, Site, dense, fill, is_channels_last, one
 from kpurun.engine.pooling import (
     prepare_average_pool,
     prepare_global_average_pool,
@@ -43,7 +43,11 @@ def _activation(site: Site) -> Prepared:
 
 
 def _reshape(site: Site) -> Prepared:
+    """The operand itself if its shape stays: even then a reshape hides from torch that a map of one
+    image is channels-last."""
     (shape,) = site.output_shapes
+    if shape == site.shapes[0]:
+        return one(lambda x: x, owns_results=False)
     return one(lambda x: x.reshape(shape), owns_results=False)
 
 
@@ -103,7 +107,23 @@ def _reduction(function: Callable[..., Tensor]) -> Prepare:
 
 def _concat(site: Site) -> Prepared:
     axis = site.attributes["axis"]
+    if site.in_order:
+        return _concat_in_order(site)
     return Prepared(lambda operands: (torch.cat([dense(x) for x in operands], axis),))
+
+
+def _concat_in_order(site: Site) -> Prepared:
+    axis = site.attributes["axis"]
+    (shape,) = site.output_shapes
+    sizes = [each[axis] for each in site.shapes]
+
+    def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
+        out = torch.empty(shape, dtype=operands[0].dtype)
+        for part, x in zip(torch.split(out, sizes, axis), operands, strict=True):
+            fill(part, x)
+        return (out,)
+
+    return Prepared(kernel)
 
 
 def _split(site: Site) -> Prepared:
@@ -132,14 +152,16 @@ def _gather(site: Site) -> Prepared:
     axis = site.attributes["axis"] % len(site.shapes[0])
     (shape,) = site.output_shapes
     size = site.shapes[0][axis]
-    if 1 in site.constants:
-        picked = _positions(site.constants[1], axis, size)
-        return one(lambda x: _select(x, axis, picked).reshape(shape))
-    return Prepared(
-        lambda operands: (
-            _select(operands[0], axis, _positions(operands[1], axis, size)).reshape(shape),
+    if 1 not in site.constants:
+        return Prepared(
+            lambda operands: (
+                _select(operands[0], axis, _positions(operands[1], axis, size)).reshape(shape),
+            )
         )
-    )
+    picked = _positions(site.constants[1], axis, size)
+    if site.constants[1].dim() == 1:
+        return one(lambda x: _select(x, axis, picked))
+    return one(lambda x: _select(x, axis, picked).reshape(shape))
 
 
 def _positions(indices: Tensor, axis: int, size: int) -> Tensor:

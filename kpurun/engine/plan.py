@@ -4,19 +4,19 @@ Everything that does not depend on the inputs is decided here, at load.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
-from formats.precision import FLOAT_DTYPES
-from formats.program import KPUOp, KPUProgram
+from formats.precision import FLOAT_DTYPES, DType
+from formats.program import KPUOp, KPUProgram, KPUTensor
 from formats.quantized import is_coded
-from kpurun.engine.arithmetic import ABSENT, owned_tensor
+from kpurun.engine.arithmetic import ABSENT, HALF_DTYPES, owned_tensor
 from kpurun.engine.coded import prepare_coded
 from kpurun.engine.compose import Run, compose, is_watched
 from kpurun.engine.kernel import Prepared, Site
-from kpurun.engine.kernels import ANY_DTYPE, KERNELS, prepare_by_record
+from kpurun.engine.kernels import ANY_DTYPE, KERNELS, SELECTIONS, prepare_by_record
 from kpurun.engine.storage import is_finite
 from kpurun.ops import OPS
 from kpurun.ops.opdef import complete
@@ -55,8 +55,15 @@ def make_plan(
     ops = program.get_ops_in_order()
     slots = {tensor_id: index for index, tensor_id in enumerate(program.tensors)}
     steps, still_read = [], {*program.output_ids}
+    tensors, readers = dict(program.tensors), _readers(ops)
+    unshared = _unshared(ops, readers)
     for op, released in zip(ops, _releases(ops, {*program.output_ids, *constants}), strict=True):
-        site = _site(program, op, constants)  # the only copy of its weights, gone once packed
+        site = replace(
+            _site(op, tensors, constants),  # the only copy of its weights, gone once packed
+            in_order=_is_wanted_in_order(program, op, readers),
+            overwritable=_overwritable(op, unshared.intersection(released)),
+        )
+        tensors |= _narrowed(site)
         done = _prepare(program, site, constants, integer_kernels)
         step = Step(
             op=op,
@@ -86,19 +93,57 @@ def _read_at_run(op: KPUOp, done: Prepared) -> set[str]:
     return {i for index, i in enumerate(op.input_ids[:last]) if index not in done.absorbed}
 
 
-def _site(program: KPUProgram, op: KPUOp, constants: Mapping[str, np.ndarray]) -> Site:
+def _site(op: KPUOp, tensors: Mapping[str, KPUTensor], constants: Mapping[str, np.ndarray]) -> Site:
     own = op.input_ids[: op.operand_count]
     return Site(
         op=op,
         attributes=complete(OPS[op.op_type], op.attributes),
-        shapes=tuple(program.tensors[tensor_id].shape for tensor_id in own),
-        output_shapes=tuple(program.tensors[tensor_id].shape for tensor_id in op.output_ids),
+        shapes=tuple(tensors[tensor_id].shape for tensor_id in own),
+        output_shapes=tuple(tensors[tensor_id].shape for tensor_id in op.output_ids),
         constants={
             index: owned_tensor(constants[key]) for index, key in enumerate(own) if key in constants
         },
-        inputs=tuple(program.tensors[tensor_id] for tensor_id in op.input_ids),
-        outputs=tuple(program.tensors[tensor_id] for tensor_id in op.output_ids),
+        inputs=tuple(tensors[tensor_id] for tensor_id in op.input_ids),
+        outputs=tuple(tensors[tensor_id] for tensor_id in op.output_ids),
     )
+
+
+def _readers(ops: Sequence[KPUOp]) -> dict[str, set[str]]:
+    """The types of the ops that read each tensor."""
+    readers: dict[str, set[str]] = {}
+    for op in ops:
+        for tensor_id in op.input_ids:
+            readers.setdefault(tensor_id, set()).add(op.op_type)
+    return readers
+
+
+def _unshared(ops: Sequence[KPUOp], readers: Mapping[str, set[str]]) -> frozenset[str]:
+    """Values that are no view and have none: only convolutions make them and read them."""
+    made = (tensor_id for op in ops if op.op_type == "Conv" for tensor_id in op.output_ids)
+    return frozenset(i for i in made if readers.get(i) == {"Conv"})
+
+
+def _overwritable(op: KPUOp, unshared: frozenset[str]) -> frozenset[int]:
+    """Operands that the op reads last, and once."""
+    ids = op.input_ids
+    return frozenset(k for k, i in enumerate(ids) if i in unshared and ids.count(i) == 1)
+
+
+def _narrowed(site: Site) -> dict[str, KPUTensor]:
+    """Results kept as fp32 that are elements of halves: as halves, which need no rounding later."""
+    kinds = {tensor.dtype for tensor in site.inputs}
+    is_wider = all(tensor.dtype is DType.FP32 for tensor in site.outputs)
+    is_moved = site.op.op_type in SELECTIONS and not site.op.epilogue
+    if not is_moved or not is_wider or len(kinds) != 1:
+        return {}
+    (dtype,) = kinds
+    return {x.id: replace(x, dtype=dtype) for x in site.outputs} if dtype in HALF_DTYPES else {}
+
+
+def _is_wanted_in_order(program: KPUProgram, op: KPUOp, readers: Mapping[str, set[str]]) -> bool:
+    """An output leaves in the order of its shape; convolutions want it channels-last."""
+    (first, *_) = op.output_ids
+    return first in program.output_ids and "Conv" not in readers.get(first, {"Conv"})
 
 
 def _prepare(
