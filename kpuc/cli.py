@@ -93,6 +93,9 @@ def kpuc(
     group_size: Annotated[
         int, typer.Option(metavar="N", help="One scale for every N weights of a channel (INT4).")
     ] = 0,
+    equalisation: Annotated[
+        bool, typer.Option(help="Bring channels to alike ranges where that is measured to help.")
+    ] = True,
     weight_rounding: Annotated[
         bool, typer.Option(help="Round weights to second order, not to the nearest.")
     ] = True,
@@ -170,6 +173,7 @@ def kpuc(
             percentile=percentile,
             per_tensor=per_tensor,
             group_size=group_size,
+            equalisation=equalisation,
             weight_rounding=weight_rounding,
             bias_correction=bias_correction,
             keep_fp16=tuple(keep_fp16 or ()),

@@ -46,6 +46,7 @@ class Request:
     percentile: float = 99.99
     per_tensor: bool = False
     group_size: int = 0
+    equalisation: bool = True
     weight_rounding: bool = True
     bias_correction: bool = True
     keep_fp16: tuple[str, ...] = ()
@@ -219,7 +220,9 @@ def _quant_options(request: Request) -> "QuantOptions":
     return QuantOptions(
         method=RangeMethod(request.calibration_method, request.percentile),
         granularity=Granularity(not request.per_tensor, request.group_size),
-        refinements=Refinements(request.weight_rounding, request.bias_correction),
+        refinements=Refinements(
+            request.equalisation, request.weight_rounding, request.bias_correction
+        ),
         keep_fp16=request.keep_fp16,
         max_difference=request.max_diff,
         min_sqnr_db=request.min_sqnr,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cached_property
+from itertools import chain, islice
 
 from formats.errors import UsageError
 from formats.precision import KPUPrecision
@@ -11,6 +12,7 @@ from formats.program import Quantization
 from kpuc.graph import Graph, Node
 from kpuc.quant.assign import assign, kernels, macs
 from kpuc.quant.coding import CODED_WEIGHTS, CodedWeight, Granularity, coded_weights, with_codes
+from kpuc.quant.equalize import EQUALISING_SAMPLES, Coding, equalized
 from kpuc.quant.measure import Difference, Outputs, differences, op_differences, outputs_of
 from kpuc.quant.network import Kernel, Network, Sample, exact_storage
 from kpuc.quant.refine import Refinements, refined, with_own_constants
@@ -63,7 +65,9 @@ class Trial:
 class Quantizer:
     """A graph with its statistics: makes and measures quantised networks of it.
 
-    graph: each kernel with a weight and a bias of its own; baseline: exact outputs of `held_out`.
+    graph: each kernel with a weight and a bias of its own; baseline: exact outputs of `held_out`;
+    gains_db: of what was done to the graph before; rounded_for: kernels in FP16 when weights are
+    rounded.
     """
 
     graph: Graph
@@ -72,6 +76,8 @@ class Quantizer:
     statistics: Statistics
     held_out: Sequence[Sample]
     baseline: Sequence[Outputs]
+    gains_db: Mapping[str, float] = field(default_factory=dict)
+    rounded_for: frozenset[str] = frozenset()
     known: dict[object, tuple[Kernel, object]] = field(default_factory=dict)
 
     @cached_property
@@ -83,16 +89,25 @@ class Quantizer:
     def weights(self) -> dict[str, CodedWeight]:
         """Coded weights of all kernels, rounded to second order if that is asked for.
 
-        Once for every assignment: what other kernels run in changes their inputs too little.
+        Once for many assignments: the others differ from `rounded_for` in few kernels.
         """
-        dtype = CODED_WEIGHTS[self.precision]
-        nearest = coded_weights(self.graph, dtype, self.options.granularity)
         if not self.options.refinements.rounding:
-            return nearest
-        graph, _ = self._network(frozenset(), nearest, self.options.refinements)
+            return self.nearest
+        graph, _ = self._network(self.rounded_for, self.nearest, self.options.refinements)
         return {
-            name: replace(weight, array=graph.constants[name]) for name, weight in nearest.items()
+            name: replace(weight, array=graph.constants[name])
+            for name, weight in self.nearest.items()
         }
+
+    @cached_property
+    def nearest(self) -> dict[str, CodedWeight]:
+        """Coded weights of all kernels, each rounded for itself."""
+        dtype = CODED_WEIGHTS[self.precision]
+        return coded_weights(self.graph, dtype, self.options.granularity)
+
+    def rounding_for(self, floats: frozenset[str]) -> "Quantizer":
+        """The same, but that weights are rounded with other kernels in FP16."""
+        return self if floats == self.rounded_for else replace(self, rounded_for=floats)
 
     def trial(self, floats: Iterable[str]) -> Trial:
         """The network in which the kernels `floats` stay in FP16, and its differences."""
@@ -123,9 +138,17 @@ def quantizer(
 ) -> Quantizer:
     """The graph prepared, and calibrated in one pass over `calibration`."""
     prepared = with_own_constants(graph)
-    statistics = observe(prepared, calibration, refining_count(prepared))
+    remaining = iter(calibration)
+    gains_db: dict[str, float] = {}
+    if options.refinements.equalisation:
+        first = list(islice(remaining, min(EQUALISING_SAMPLES, refining_count(prepared))))
+        coding = Coding(CODED_WEIGHTS[precision], (options.method.name, options.method.percentile))
+        equal = equalized(prepared, first, coding)
+        prepared, gains_db["equalisation"] = equal.graph, equal.gain_db
+        remaining = chain(first, remaining)
+    statistics = observe(prepared, remaining, refining_count(prepared))
     baseline = outputs_of(Network(prepared, exact_storage(prepared)), held_out)
-    return Quantizer(prepared, precision, options, statistics, held_out, baseline)
+    return Quantizer(prepared, precision, options, statistics, held_out, baseline, gains_db)
 
 
 def refining_count(graph: Graph) -> int:

@@ -24,8 +24,9 @@ from kpurun.ops.opdef import Int8Rule, complete
 
 @dataclass(frozen=True)
 class Refinements:
-    """Which corrections are made."""
+    """Which corrections are made; equalisation: of channels, before calibration."""
 
+    equalisation: bool = True
     rounding: bool = True
     bias: bool = True
 

@@ -27,7 +27,7 @@ from tests.kpuc.passes.draft import Draft, node_of
 from tests.kpuc.quant.networks import residual_network, samples_of
 
 INT8, INT4 = KPUPrecision.INT8, KPUPrecision.INT4
-PLAIN = Refinements(rounding=False, bias=False)
+PLAIN = Refinements(equalisation=False, rounding=False, bias=False)
 
 
 def made(graph=None, precision=INT8, **options):
@@ -226,10 +226,24 @@ def test_equal_outputs_have_no_noise():
 
 
 def test_the_gains_add_up_from_plain_rounding():
-    program = compiled()
+    program = compiled(options=QuantOptions(refinements=Refinements(equalisation=False)))
     gains = program.quantization.gains_db
     assert list(gains) == ["bias correction", "weight rounding"]
     plain = compiled(options=QuantOptions(refinements=PLAIN))
     total = min(plain.quantization.sqnr_db.values()) + sum(gains.values())
     assert total == pytest.approx(min(program.quantization.sqnr_db.values()), abs=1e-6)
     assert replace(plain.quantization, gains_db={}).gains_db == plain.quantization.gains_db == {}
+
+
+def test_equalisation_says_what_the_readers_gain():
+    gains = compiled().quantization.gains_db
+    assert list(gains) == ["equalisation", "bias correction", "weight rounding"]
+    assert gains["equalisation"] >= 0
+
+
+def test_weights_are_rounded_for_the_kernels_that_stay_in_fp16():
+    maker = made()
+    kept = frozenset({"first"})
+    own = maker.rounding_for(kept)
+    assert (own.weights["second.weight"].array != maker.weights["second.weight"].array).any()
+    assert maker.rounding_for(frozenset()) is maker
