@@ -26,8 +26,8 @@ def compile(
     """Compile a module, as after eval(), for the shapes of `example_inputs`.
 
     example_inputs: tensors or shapes, by position or by name, or the only tensor. config: a preset,
-    a file, a KPUConfig or the host's own. calibration: at least 100 samples for a precision of
-    codes, anything that `kpuc.quant.data.samples` takes; preprocess: of images, also those of a
+    a file, a KPUConfig or the host's own. calibration: at least 100 samples, for codes and
+    posits, anything that `kpuc.quant.data.samples` takes; preprocess: of images, also those of a
     calibration folder; quantization: how codes are made. Raises the kinds of KPUError.
     """
     import torch
@@ -36,13 +36,13 @@ def compile(
     from kpuc.compiler import compile_graph, graph_hash, own_precision
     from kpuc.emit import Source
     from kpuc.lower import lower
-    from kpuc.precision import CODED, require_precision
+    from kpuc.precision import SCALED, require_precision
     from kpurun.compatibility import own_config
 
     machine, chosen = own_config(config), own_precision(precision)
     require_precision(machine, chosen)
     quantise = None
-    if chosen in CODED and calibration is not None:
+    if chosen in SCALED and calibration is not None:
         from kpuc.quant.prepare import quantiser
 
         quantise = quantiser(calibration, machine, chosen, quantization, preprocess)

@@ -21,7 +21,7 @@ from kpuc.capture import placeholder_sources, refuse_unknown_shapes
 from kpuc.captured import Captured, InputSlot, OutputSlot
 from kpuc.compiler import Quantise, compile_graph, own_precision
 from kpuc.lower import lower
-from kpuc.precision import CODED, require_precision
+from kpuc.precision import CODED, SCALED, require_precision
 from kpuc.signature import unique_names
 from kpuc.source import clean_path
 from kpuc.trace import Traced, functional_aten
@@ -46,8 +46,8 @@ class Options:
     quantization: "QuantOptions | None"
 
     def quantise(self) -> Quantise | None:
-        """What makes the codes of a program, for precisions that have them."""
-        if self.precision not in CODED:
+        """What makes the codes of a program, or its units, for precisions that have them."""
+        if self.precision not in SCALED or self.calibration is None:
             return None
         from kpuc.quant.prepare import quantiser
 
@@ -85,7 +85,7 @@ def _parse(options: Mapping[str, Any]) -> Options:
     config = own_config(options.get("config", "swkpu-v1"))
     mode = available_mode(options.get("mode", "functional"))
     calibration = options.get("calibration")
-    if precision in CODED:
+    if precision in CODED or (precision in SCALED and calibration is not None):
         require_precision(config, precision)
         calibration = _calibration(calibration, precision)
     return Options(

@@ -28,7 +28,7 @@ from kpuc.passes.layout import assign_layout
 from kpuc.passes.legalise import legalise
 from kpuc.passes.separate_outputs import separate_outputs
 from kpuc.plan import MemoryPlan, plan_memory
-from kpuc.precision import CODED, float_storage, require_precision
+from kpuc.precision import CODED, SCALED, float_storage, require_precision
 from kpuc.schedule import schedule
 from kpuc.scheduled import Scheduled
 from kpuc.storage import Storage
@@ -108,11 +108,11 @@ def plan_graph(
 def _stored(
     graph: Graph, precision: KPUPrecision, quantise: Quantise | None
 ) -> tuple[Graph, Storage, Quantization | None]:
-    if precision not in CODED:
+    if quantise is None and precision not in CODED:
         return graph, float_storage(graph, precision), None
-    from kpuc.quant.prepare import nominal  # torch's kernels
-
     if quantise is None:
+        from kpuc.quant.prepare import nominal  # torch's kernels
+
         return (*nominal(graph, precision), None)
     found = quantise(graph)
     return found.graph, found.storage, found.report
@@ -163,7 +163,8 @@ class KPUCompiler:
         """The compiled program of a model file.
 
         calibration_data: what `kpuc.quant.data.samples` takes. Its first sample gives the input
-        shape where nothing else does; INT8 and INT4 need at least 100, other precisions no more.
+        shape where nothing else does. INT8 and INT4 need at least 100, posits are nearer with as
+        many; FP16 and BF16 take no more from them.
         quantization: how codes are made; preprocess: of images, also those of a calibration
         folder; track: puts a progress bar around the calibration samples. Raises the kinds of
         KPUError.
@@ -179,7 +180,7 @@ class KPUCompiler:
         graph = self._lowered(loaded, input_shapes, sample)
         observe("lower", graph, {})
         quantise = None
-        if chosen in CODED:
+        if chosen in SCALED and data is not None:
             from kpuc.quant.prepare import quantiser
 
             quantise = quantiser(data, machine, chosen, quantization, preprocess, track)

@@ -8,11 +8,12 @@ from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph
 from kpuc.passes.layout_cost import PLAIN, Estimator
-from kpuc.precision import float_storage
+from kpuc.precision import CODED, float_storage
 from kpuc.quant.assign import assign, kernels
 from kpuc.quant.coding import CODED_WEIGHTS, Granularity, coded_weights, with_codes
 from kpuc.quant.data import InputSpec, samples
 from kpuc.quant.network import Sample
+from kpuc.quant.posits import posit_storage
 from kpuc.quant.quantize import Quantizer, QuantOptions, Trial, kept_by_name, quantizer, summary
 from kpuc.quant.refine import Refinements, with_own_constants
 from kpuc.quant.search import Bar, cheapest
@@ -88,6 +89,8 @@ def quantized(
 
     UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached.
     """
+    if precision not in CODED:
+        return Quantized(graph, *posit_storage(graph, precision, calibration, held_out))
     maker = quantizer(graph, precision, options, calibration, held_out)
     always = kept_by_name(maker.graph, options.keep_fp16)
     maker = maker.rounding_for(always)
