@@ -67,8 +67,18 @@ def codes_for(
     """Scale and zero point of every coded activation; values that share codes share them."""
     found: dict[str, Code] = {}
     graph = assignment.graph
+    makers = graph.producers()
+
+    def seen_of(value: str) -> list[Histogram]:
+        """Of what the elements were handed on from, where the value itself was not observed: in
+        the network that is all of codes it shares their scale."""
+        if value in statistics.histograms:
+            return [statistics.histograms[value]]
+        return [seen for operand in makers[value].inputs for seen in seen_of(operand)]
+
     for group in shared_codes(graph, assignment.coded):
-        seen = [statistics.histograms[value] for value in sources(graph, group, assignment.copies)]
+        own = sources(graph, group, assignment.copies)
+        seen = [histogram for value in own for histogram in seen_of(value)]
         low, high = choose_range(merged(seen), method.name, method.percentile)
         found |= dict.fromkeys(group, uint8_params(low, high))
     return found

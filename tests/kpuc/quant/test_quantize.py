@@ -247,3 +247,19 @@ def test_weights_are_rounded_for_the_kernels_that_stay_in_fp16():
     own = maker.rounding_for(kept)
     assert (own.weights["second.weight"].array != maker.weights["second.weight"].array).any()
     assert maker.rounding_for(frozenset()) is maker
+
+
+def joined_network():
+    """Two convolutions side by side, joined and pooled for two more."""
+    draft = Draft()
+    x = draft.input("x", 1, 3, 12, 12)
+    joined = draft.op("join", "Concat", draft.conv("left", x, 4), draft.conv("right", x, 4), axis=1)
+    pooled = draft.op("pool", "MaxPool", joined, kernel_shape=(2, 2), strides=(2, 2))
+    return draft.graph(draft.conv("last", pooled, 5), draft.conv("other", pooled, 5))
+
+
+def test_what_is_handed_on_in_codes_may_be_a_float_that_becomes_codes():
+    maker = made(joined_network())
+    alone = maker.trial({"left", "right", "other"})
+    assert alone.storage.code("pool.codes") == maker.trial(()).storage.code("join")
+    assert alone.found["last"].sqnr_db > maker.trial(()).found["last"].sqnr_db
