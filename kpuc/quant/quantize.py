@@ -10,6 +10,14 @@ from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph, Node
 from kpuc.quant.assign import assign, kernels, macs
+from kpuc.quant.calibration import (
+    Calibrate,
+    Calibration,
+    Codes,
+    codes_of,
+    rounding_key,
+    with_array_of,
+)
 from kpuc.quant.coding import CODED_WEIGHTS, CodedWeight, Granularity, coded_weights, with_codes
 from kpuc.quant.measure import Difference, Outputs, differences, op_differences, outputs_of
 from kpuc.quant.network import Kernel, Network, Sample, exact_storage
@@ -63,7 +71,8 @@ class Trial:
 class Quantizer:
     """A graph with its statistics: makes and measures quantised networks of it.
 
-    graph: each kernel with a weight and a bias of its own; baseline: exact outputs of `held_out`.
+    graph: each kernel with a weight and a bias of its own; baseline: exact outputs of `held_out`;
+    rounded: codes by `rounding_key`, to which those are added that had to be made.
     """
 
     graph: Graph
@@ -73,6 +82,7 @@ class Quantizer:
     held_out: Sequence[Sample]
     baseline: Sequence[Outputs]
     known: dict[object, tuple[Kernel, object]] = field(default_factory=dict)
+    rounded: dict[str, Codes] = field(default_factory=dict)
 
     @cached_property
     def exact(self) -> Network:
@@ -89,10 +99,14 @@ class Quantizer:
         nearest = coded_weights(self.graph, dtype, self.options.granularity)
         if not self.options.refinements.rounding:
             return nearest
-        graph, _ = self._network(frozenset(), nearest, self.options.refinements)
-        return {
-            name: replace(weight, array=graph.constants[name]) for name, weight in nearest.items()
-        }
+        options = self.options
+        key = rounding_key(self.precision, options.method, options.granularity, options.refinements)
+        if key not in self.rounded:
+            graph, _ = self._network(frozenset(), nearest, options.refinements)
+            made = {name: replace(nearest[name], array=graph.constants[name]) for name in nearest}
+            self.rounded[key] = codes_of(made)
+        codes = self.rounded[key]
+        return {name: with_array_of(weight, codes[name]) for name, weight in nearest.items()}
 
     def trial(self, floats: Iterable[str]) -> Trial:
         """The network in which the kernels `floats` stay in FP16, and its differences."""
@@ -118,14 +132,30 @@ def quantizer(
     graph: Graph,
     precision: KPUPrecision,
     options: QuantOptions,
-    calibration: Iterable[Sample],
-    held_out: Sequence[Sample],
+    calibrate: Calibrate,
 ) -> Quantizer:
-    """The graph prepared, and calibrated in one pass over `calibration`."""
+    """The graph prepared and calibrated."""
     prepared = with_own_constants(graph)
-    statistics = observe(prepared, calibration, refining_count(prepared))
-    baseline = outputs_of(Network(prepared, exact_storage(prepared)), held_out)
-    return Quantizer(prepared, precision, options, statistics, held_out, baseline)
+    seen = calibrate(prepared)
+    baseline = outputs_of(Network(prepared, exact_storage(prepared)), seen.held_out)
+    return Quantizer(
+        prepared,
+        precision,
+        options,
+        seen.statistics,
+        seen.held_out,
+        baseline,
+        rounded=dict(seen.rounded),
+    )
+
+
+def observed(samples: Iterable[Sample], held_out: Sequence[Sample]) -> Calibrate:
+    """Calibration in one pass over the samples."""
+
+    def calibrate(graph: Graph) -> Calibration:
+        return Calibration(graph, observe(graph, samples, refining_count(graph)), held_out)
+
+    return calibrate
 
 
 def refining_count(graph: Graph) -> int:
