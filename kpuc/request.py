@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields
 
 from formats.console import STDIO, require_different, require_distinct
 from formats.errors import UsageError
-
-CODED = ("int8", "int4")  # precisions that these options are for
+from kpuc.precision import CODED
 
 # Option of calibration -> the field that holds it.
 CALIBRATION_OPTIONS = {
@@ -90,11 +89,11 @@ def _check_numbers(request: Request) -> None:
 
 
 def _check_calibration(request: Request) -> None:
-    if request.precision not in CODED:
-        defaults = {field.name: field.default for field in fields(Request)}
-        for option, name in CALIBRATION_OPTIONS.items():
-            if getattr(request, name) != defaults[name]:
-                raise UsageError(f"{option} is for {' and '.join(CODED)}, not {request.precision}")
+    coded = [precision.value for precision in CODED]
+    defaults = {field.name: field.default for field in fields(Request)}
+    for option, name in CALIBRATION_OPTIONS.items():
+        if request.precision not in coded and getattr(request, name) != defaults[name]:
+            raise UsageError(f"{option} is for {' and '.join(coded)}, not {request.precision}")
     if request.calibration is not None and request.load_calibration is not None:
         raise UsageError("--calibration and --load-calibration: give one of them")
     if request.load_calibration == STDIO == request.model:
