@@ -80,6 +80,14 @@ def kpuc(
         str | None,
         typer.Option(metavar="PATH", help="Samples: a folder of images, .npy, .npz, .safetensors."),
     ] = None,
+    load_calibration: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What --save-calibration wrote, instead of samples."),
+    ] = None,
+    save_calibration: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Keep what was made of the samples for the next time."),
+    ] = None,
     calibration_method: Annotated[
         str,
         typer.Option(metavar="METHOD", help="Ranges by mse, entropy, percentile or minmax."),
@@ -155,7 +163,8 @@ def kpuc(
     one_of(precision, PRECISIONS, "--precision")
     one_of(preprocess, PREPROCESSES, "--preprocess")
     one_of(calibration_method, METHODS, "--calibration-method")
-    from kpuc.commands import Request, compile_model
+    from kpuc.commands import compile_model
+    from kpuc.request import Request
 
     compile_model(
         Request(
@@ -169,6 +178,8 @@ def kpuc(
             trust_pickle=trust_pickle,
             preprocess=preprocess,
             calibration=calibration,
+            load_calibration=load_calibration,
+            save_calibration=save_calibration,
             calibration_method=calibration_method,
             percentile=percentile,
             per_tensor=per_tensor,

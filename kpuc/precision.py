@@ -4,7 +4,12 @@ import numpy as np
 
 from formats.codec import POSITS, round_to
 from formats.config import KPUConfig
-from formats.errors import CompilationError, ConfigurationError
+from formats.errors import (
+    CompilationError,
+    ConfigurationError,
+    UsageError,
+    too_few_calibration_samples,
+)
 from formats.precision import DType, KPUPrecision
 from formats.schema import load_config, presets
 from kpuc.graph import Graph
@@ -30,6 +35,29 @@ def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
     raise ConfigurationError(
         f"{config.name} does not compute in {precision.value} (it has {listed}){hint}"
     )
+
+
+def is_calibrated(precision: KPUPrecision, samples: object | None) -> bool:
+    """Whether programs of the precision are made from samples, or from what was kept of them."""
+    return precision in CODED or (precision in SCALED and samples is not None)
+
+
+def require_calibration(
+    precision: KPUPrecision, calibration: object, load_from: object, save_to: object
+) -> None:
+    """UsageError unless codes are made of samples or of a saved calibration, and nothing else of
+    one. None stands for what was not given.
+
+    Samples for a precision without codes are allowed: they may say what shape an input has.
+    """
+    if precision not in CODED:
+        for option, path in (("load_calibration", load_from), ("save_calibration", save_to)):
+            if path is not None:
+                raise UsageError(f"{option}: {precision.value} needs no calibration")
+    elif calibration is not None and load_from is not None:
+        raise UsageError("give calibration samples or load_calibration, not both")
+    elif calibration is None and load_from is None:
+        raise too_few_calibration_samples(precision.value)
 
 
 def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:

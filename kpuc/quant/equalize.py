@@ -16,7 +16,7 @@ from formats.precision import DType
 from kpuc.graph import Graph, Node
 from kpuc.quant.network import Network, Sample, exact_storage
 from kpuc.quant.observers import Observer
-from kpuc.quant.ranges import TOP_CODE, choose_range, uint8_params
+from kpuc.quant.ranges import METHODS, TOP_CODE, choose_range, uint8_params
 from kpuc.quant.rounding import columns_of
 from kpuc.quant.weights import channel_scales, constant_factor, on_grid, rows_of, scale_axis
 from kpurun.ops import OPS, op_named
@@ -47,27 +47,19 @@ class Tied:
 
 
 @dataclass(frozen=True)
-class Coding:
-    """dtype: of the weights' codes; method: name and percentile, as of `choose_range`."""
-
-    dtype: DType
-    method: tuple[str, float]
-
-
-@dataclass(frozen=True)
 class Equalized:
     """graph: with the factors; gain_db: what they take off the noise of all readers that might have
-    had some, each relative to its signal."""
+    had some, each relative to its signal; None where it was not asked for."""
 
     graph: Graph
-    gain_db: float
+    gain_db: float | None
 
 
-def equalized(graph: Graph, samples: Sequence[Sample], coding: Coding) -> Equalized:
+def equalized(graph: Graph, samples: Sequence[Sample], dtype: DType) -> Equalized:
     """Factors wherever they lower the error of what reads the values.
 
-    graph: every kernel has constants of its own. Errors are those of codes and weights rounded to
-    the nearest, without their means, which biases make up for.
+    graph: every kernel has constants of its own; dtype: of the weights' codes. Errors are those
+    of codes and weights rounded to the nearest, without their means, which biases make up for.
     """
     groups = tied_values(graph) if samples else []
     wanted = {value for group in groups for value in group.values}
@@ -77,7 +69,7 @@ def equalized(graph: Graph, samples: Sequence[Sample], coding: Coding) -> Equali
     constants = dict(graph.constants)
     before = after = 0.0
     for group in groups:
-        factors, plain_error, error = _best_factors(graph, group, arrays, coding)
+        factors, plain_error, error = _best_factors(graph, group, arrays, dtype)
         before, after = before + plain_error, after + error
         if error < plain_error:
             _apply(group, factors, constants)
@@ -86,7 +78,7 @@ def equalized(graph: Graph, samples: Sequence[Sample], coding: Coding) -> Equali
 
 
 def _best_factors(
-    graph: Graph, group: Tied, arrays: Mapping[str, Sequence[np.ndarray]], coding: Coding
+    graph: Graph, group: Tied, arrays: Mapping[str, Sequence[np.ndarray]], dtype: DType
 ) -> tuple[np.ndarray, float, float]:
     """Factors, and the summed error of the group's readers without and with them.
 
@@ -96,7 +88,7 @@ def _best_factors(
     tried = [np.ones(len(shares), np.float32), *(_powers(shares, each) for each in EXPONENTS)]
     errors = [
         sum(
-            _reader_error(graph, node, arrays[node.inputs[0]], factors, coding)
+            _reader_error(graph, node, arrays[node.inputs[0]], factors, dtype)
             for node in group.readers
         )
         for factors in tried
@@ -211,14 +203,14 @@ def _along(factors: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _reader_error(
-    graph: Graph, node: Node, arrays: Sequence[np.ndarray], factors: np.ndarray, coding: Coding
+    graph: Graph, node: Node, arrays: Sequence[np.ndarray], factors: np.ndarray, dtype: DType
 ) -> float:
     """Noise of a kernel's result over its signal, when its input has these factors."""
     observer = Observer(node.inputs[0])
     scaled = [array / _along(factors, array.ndim) for array in arrays]
     for array in scaled:
         observer.update(array)
-    scale, zero_point = uint8_params(*choose_range(observer.histogram, *coding.method))
+    scale, zero_point = uint8_params(*choose_range(observer.histogram, METHODS[0]))
     coded = [
         (np.clip(np.rint(array / np.float32(scale)) + zero_point, 0, TOP_CODE) - zero_point)
         * np.float32(scale)
@@ -227,7 +219,7 @@ def _reader_error(
     weight = graph.constants[node.inputs[1]]
     exact = _rows(node, weight)
     moved = _rows(node, _with_factors(node, weight, factors))
-    grid = on_grid(moved, channel_scales(moved, coding.dtype)[:, None], coding.dtype)
+    grid = on_grid(moved, channel_scales(moved, dtype)[:, None], dtype)
     signal, noise = 0.0, 0.0
     for array, codes in zip(arrays, coded, strict=True):
         wanted = _result(exact, _columns(graph, node, array, len(arrays)))

@@ -150,7 +150,7 @@ def _rounded_weight(
     drawn = int(rng.integers(1 << 32))  # the same positions of both
     found = rounded(
         torch.tensor(rows.array.reshape(split)),
-        torch.from_numpy(steps.reshape(split)),
+        torch.tensor(steps.reshape(split)),
         _columns(network, node, values, drawn),
         _columns(truth, node, true_values, drawn),
         dtype,

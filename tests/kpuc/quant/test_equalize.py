@@ -8,14 +8,14 @@ import pytest
 from formats.precision import DType, KPUPrecision
 from formats.program import EpilogueStage
 from kpuc.graph import Graph
-from kpuc.quant.equalize import Coding, equalized, tied_values
+from kpuc.quant.equalize import equalized, tied_values
 from kpuc.quant.network import Network, exact_storage
-from kpuc.quant.quantize import QuantOptions, quantizer
+from kpuc.quant.quantize import QuantOptions, observed, quantizer
 from kpuc.quant.refine import Refinements
 from tests.kpuc.passes.draft import Draft
 from tests.kpuc.quant.networks import residual_network, samples_of
 
-INT8 = Coding(DType.INT8, ("mse", 99.99))
+INT8 = DType.INT8
 SPREAD = np.float32(2.0) ** np.array([0, -4, 0, -5, -3, 0, -4, 0], np.float32)
 
 
@@ -120,10 +120,9 @@ def test_the_coded_network_is_nearer_with_it_than_without():
             graph,
             KPUPrecision.INT8,
             QuantOptions(refinements=Refinements(equalisation=wanted, rounding=False)),
-            samples_of(graph, 40),
-            samples_of(graph, 8, seed=1),
+            observed(samples_of(graph, 40), samples_of(graph, 8, seed=1)),
         )
         for wanted in (False, True)
     )
     assert with_it.trial(()).sqnr_db > without.trial(()).sqnr_db + 3
-    assert without.gains_db == {}
+    assert without.calibration.equalized.gain_db is None

@@ -15,7 +15,13 @@ from kpuc.compiler import compile_graph
 from kpuc.quant.measure import MOST_DB, Difference, outputs_of
 from kpuc.quant.network import Network, exact_storage
 from kpuc.quant.prepare import quantiser
-from kpuc.quant.quantize import QuantOptions, integer_share, kept_by_name, quantizer
+from kpuc.quant.quantize import (
+    QuantOptions,
+    integer_share,
+    kept_by_name,
+    observed,
+    quantizer,
+)
 from kpuc.quant.refine import Refinements, with_own_constants
 from kpuc.quant.search import Bar, cheapest
 from kpurun.engine import reference
@@ -36,8 +42,7 @@ def made(graph=None, precision=INT8, **options):
         graph,
         precision,
         QuantOptions(**options),
-        samples_of(graph, 40),
-        samples_of(graph, 8, seed=1),
+        observed(samples_of(graph, 40), samples_of(graph, 8, seed=1)),
     )
 
 
@@ -95,9 +100,8 @@ def test_all_in_fp16_is_nearer_than_all_in_codes():
 def test_nodes_one_by_one_give_what_the_program_gives_code_for_code():
     program = compiled()
     graph = residual_network()
-    maker = quantizer(
-        graph, INT8, QuantOptions(), samples_of(graph, 40), samples_of(graph, 8, seed=1)
-    )
+    seen = observed(samples_of(graph, 40), samples_of(graph, 8, seed=1))
+    maker = quantizer(graph, INT8, QuantOptions(), seen)
     trial = maker.trial(())
     (sample,) = samples_of(graph, 1, seed=5)
     (alone,) = outputs_of(Network(trial.graph, trial.storage), [sample])
