@@ -16,7 +16,7 @@ from formats.program import KPUOp, KPUProgram, KPUTensor
 from kpuc.graph import Graph, Node
 from kpuc.storage import QuantParams, Storage
 from kpurun.engine.arithmetic import ieee_fp32
-from kpurun.engine.integer_kernels import are_integer_kernels_exact
+from kpurun.engine.onednn.trials import are_integer_kernels_exact
 from kpurun.engine.plan import make_plan
 from kpurun.engine.storage import keep, weight_values
 

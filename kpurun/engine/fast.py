@@ -18,8 +18,8 @@ from formats.quantized import is_coded
 from kpurun.engine import reference
 from kpurun.engine.arithmetic import ABSENT, ieee_fp32, owned_tensor
 from kpurun.engine.conversions import dequantized, prepare_store, quantized_image
-from kpurun.engine.integer_kernels import are_integer_kernels_exact
 from kpurun.engine.kernel import in_order
+from kpurun.engine.onednn.trials import are_integer_kernels_exact
 from kpurun.engine.plan import make_plan
 from kpurun.engine.storage import EngineResult, weight_values
 

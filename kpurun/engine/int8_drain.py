@@ -5,80 +5,57 @@ rounding in any case.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from formats.precision import DType
 from formats.program import KPUTensor
 from formats.quantized import CODE_RANGES, is_coded
 from kpurun.engine.convolution import NO_POST_OP, PostOp, post_op_of
 from kpurun.engine.kernel import Prepared, Site
+from kpurun.engine.onednn.convolution import Factors, Finish
 
 WELL_WITHIN = 0.25  # of a code: half as far as rounding to it reaches
 
 
 @dataclass(frozen=True)
 class Drain:
-    """The part of an op behind its sum that the kernel takes over.
+    """The part of an op behind its sum that the kernel takes over, less the bias.
 
-    stages_done: how many stages. residual: index of the operand that is added before `post_op`.
-    scale, zero_point, dtype: of the kernel's result, which is unrounded unless dtype is uint8.
+    stages_done: how many stages; residual: index of the operand that is added.
     """
 
     stages_done: int
-    post_op: PostOp
     residual: int | None
-    scale: float
-    zero_point: int
-    dtype: torch.dtype
+    finish: Finish
 
     @property
     def gives_codes(self) -> bool:
         """Whether the result is as the output stores it."""
-        return self.dtype is torch.uint8
-
-    @property
-    def result(self) -> tuple[float, int, torch.dtype]:
-        """Scale, zero point and dtype, as the kernels take them."""
-        return self.scale, self.zero_point, self.dtype
+        return self.finish.dtype is torch.uint8
 
 
-@dataclass(frozen=True)
-class IntegerFactors:
-    """Codes that the integer kernels multiply, and what one unit of the sum is worth.
-
-    x_scale, x_zero_point: of the activation. weight_scales: fp32, one per output channel.
-    """
-
-    x_scale: float
-    x_zero_point: int
-    weight_scales: Tensor
-    weight_zero_points: Tensor
-
-
-def drain_of(site: Site, unary: frozenset[str], adds_residual: bool = False) -> Drain:
+def drain_of(site: Site, adds_residual: bool = False) -> Drain:
     """As much of the epilogue as a kernel with these post-ops computes with the same meaning."""
     if adds_residual and (index := _residual(site)) is not None:
         activation = post_op_of(site.op.epilogue[1] if len(site.op.epilogue) == 2 else None)
-        return _codes(site, len(site.op.epilogue), activation, index)
+        finish = replace(_codes(site, activation), added=scale_of(site.inputs[index]))
+        return Drain(len(site.op.epilogue), index, finish)
     post_op = post_op_of(site.next_stage)
-    if post_op[0] not in unary:
-        post_op = NO_POST_OP
     stages_done = int(post_op is not NO_POST_OP)
     if stages_done == len(site.op.epilogue) and _is_byte(site.outputs[0]):
-        return _codes(site, stages_done, post_op, None)
-    return Drain(stages_done, post_op, None, 1.0, 0, torch.float32)
+        return Drain(stages_done, None, _codes(site, post_op))
+    return Drain(stages_done, None, Finish(activation=post_op[:2]))
 
 
-def _codes(site: Site, stages_done: int, post_op: PostOp, residual: int | None) -> Drain:
+def _codes(site: Site, post_op: PostOp) -> Finish:
     scale, zero_point = scale_of(site.outputs[0])
     if _is_saturation(post_op, scale, zero_point):
         post_op = NO_POST_OP
-    return Drain(stages_done, post_op, residual, scale, zero_point, torch.uint8)
+    return Finish(activation=post_op[:2], scale=scale, zero_point=zero_point, dtype=torch.uint8)
 
 
 def _is_saturation(post_op: PostOp, scale: float, zero_point: int) -> bool:
@@ -117,7 +94,7 @@ def prepared(site: Site, drain: Drain, kernel: Any) -> Prepared:
     )
 
 
-def integer_factors(site: Site, channels: int, scales: np.ndarray | None) -> IntegerFactors | None:
+def integer_factors(site: Site, channels: int, scales: np.ndarray | None) -> Factors | None:
     """The factors of a uint8 activation and a constant weight; None where the kernels have no such
     product: a zero point of the weight, scales of groups, anything that is not constant.
 
@@ -135,11 +112,7 @@ def integer_factors(site: Site, channels: int, scales: np.ndarray | None) -> Int
     if not is_plain:
         return None
     each = np.float32(weight.scale) if scales is None else scales
-    return IntegerFactors(
-        *scale_of(x),
-        weight_scales=torch.from_numpy(np.full(channels, each, np.float32)),
-        weight_zero_points=torch.zeros(channels, dtype=torch.int32),
-    )
+    return Factors(*scale_of(x), torch.from_numpy(np.full(channels, each, np.float32)))
 
 
 def scale_of(tensor: KPUTensor) -> tuple[float, int]:

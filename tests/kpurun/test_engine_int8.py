@@ -15,7 +15,7 @@ from formats.quantized import is_coded, quantize
 from kpurun.engine import fast, reference
 from kpurun.engine.conversions import dequantized, prepare_requantise, quantized
 from kpurun.engine.fast import FastEngine
-from kpurun.engine.integer_kernels import are_integer_kernels_exact
+from kpurun.engine.onednn.trials import are_integer_kernels_exact
 from kpurun.engine.plan import make_plan
 from kpurun.engine.posits import round_to_posit
 from kpurun.engine.storage import weight_values
