@@ -16,11 +16,12 @@ from formats.console import (
     one_of,
     run,
 )
+from formats.precision import KPUPrecision
+from formats.preprocess import PREPROCESSES
 
-PRECISIONS = ("fp16", "bf16", "int8", "int4", "posit8", "posit16")
+PRECISIONS = tuple(precision.value for precision in KPUPrecision)
 PRECISION_HELP = "fp16, bf16, int8, int4, posit8 or posit16."
 METHODS = ("mse", "entropy", "percentile", "minmax")
-PREPROCESSES = ("imagenet", "yolo", "none")
 PROGRAM_COMMANDS = ("dump", "upgrade")
 
 app = typer.Typer(
@@ -52,7 +53,7 @@ def kpuc(
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="PRECISION", help=PRECISION_HELP, envvar="KPUC_PRECISION")
-    ] = PRECISIONS[0],
+    ] = "fp16",
     config: Annotated[
         str,
         typer.Option(metavar="NAME|FILE", help="The machine.", envvar="KPUC_CONFIG"),

@@ -15,11 +15,11 @@ from formats.console import (
     one_of,
     run,
 )
+from formats.preprocess import PREPROCESSES
 from formats.profile import SimulationMode
 
 ENGINES = ("fast", "reference")
 MODES = tuple(mode.value for mode in SimulationMode)
-PREPROCESSES = ("imagenet", "yolo", "none")
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
