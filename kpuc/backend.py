@@ -29,7 +29,7 @@ from kpuc.signature import unique_names
 from kpuc.source import clean_path
 from kpuc.trace import Traced, functional_aten
 from kpurun.compatibility import own_config
-from kpurun.runtime import KPURuntime, available_mode
+from kpurun.runtime import KPURuntime, known_mode_of
 
 if TYPE_CHECKING:
     from kpuc.quant.prepare import Quantiser
@@ -103,7 +103,7 @@ def _parse(options: Mapping[str, Any]) -> Options:
             raise UsageError(f"backend kpu has no option {name!r}; it has {', '.join(KNOWN)}")
     precision = own_precision(options.get("precision", "fp16"))
     config = own_config(options.get("config", "swkpu-v1"))
-    mode = available_mode(options.get("mode", "functional"))
+    mode = known_mode_of(options.get("mode", "functional"))
     calibration = options.get("calibration")
     load_from, save_to = options.get("load_calibration"), options.get("save_calibration")
     if is_calibrated(precision, calibration):
