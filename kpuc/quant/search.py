@@ -1,8 +1,9 @@
 """Which kernels to keep in FP16 so that a bar on accuracy holds at the fewest cycles.
 
 Each kernel's noise is measured alone: it runs on codes while everything else is exact. Kernels are
-then ranked by noise per cycle that its integers save. Bisection finds how many of the ranking are
-needed, on networks that are built and measured whole; then those that cost most are tried without.
+then ranked by noise per cycle that its integers save. How many of the ranking are needed is found
+on networks that are built and measured whole: from few to many, because the worst sample does not
+get steadily better along the ranking. Then those that cost most are tried without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,8 @@ def cheapest(
         raise CheckError(_out_of_reach(bar, high))
     least, most, best = 0, len(ranking), high
     while most - least > 1:
-        middle = (least + most) // 2
+        # twice as many as were too few, until that is nearer to what is enough
+        middle = min(max(1, 2 * least), (least + most) // 2)
         found = trial(middle)
         least, most, best = (least, middle, found) if bar.holds(found) else (middle, most, best)
     return _without_needless(quantizer, bar, best, saved_cycles, always)
