@@ -31,10 +31,11 @@ __all__ = [
     "write_file",
 ]
 
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 VERSION = f"{MAJOR}.{MINOR}"
 QUANTIZATION = "quantization"  # codes of real numbers, ops of different precisions: since 1.1
-KNOWN_FEATURES = frozenset({QUANTIZATION})
+PREFETCH = "prefetch"  # L2 buffers filled ahead of their op, or more tiles ahead than L1: since 1.2
+KNOWN_FEATURES = frozenset({QUANTIZATION, PREFETCH})
 MANIFEST = "manifest.json"
 PROGRAM, PROFILE = "kpu-program", "kpu-profile"
 MEMBERS = {
@@ -174,7 +175,12 @@ def _features(program: KPUProgram) -> tuple[str, ...]:
     """What a reader must know to understand the program rightly."""
     is_quantized = any(tensor.is_quantized for tensor in program.tensors.values())
     is_mixed = any(op.precision is not None for op in program.ops)
-    return (QUANTIZATION,) if is_quantized or is_mixed else ()
+    distances = (op.tiling.l2_prefetch_distance for op in program.ops if op.tiling is not None)
+    is_ahead = any(buffer.prefetch_ops for buffer in program.buffers) or any(
+        distance > 1 for distance in distances
+    )
+    needed = {QUANTIZATION: is_quantized or is_mixed, PREFETCH: is_ahead}
+    return tuple(sorted(feature for feature, is_needed in needed.items() if is_needed))
 
 
 def _sealed(kind: str, features: tuple[str, ...], description: bytes, data: Bytes) -> list[Bytes]:

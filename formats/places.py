@@ -1,7 +1,8 @@
 """Where a program's tensors and buffers lie: inside their memory, aligned, and never two at once.
 
 Lifetimes are those of the schedule. Inputs are there before the first op, outputs until after the
-last, weights always; a view keeps its root alive; a buffer lives as long as its op.
+last, weights always; a view keeps its root alive; a buffer lives as long as its op, and as the ops
+before it during which it is filled.
 """
 
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def _buffer_placements(program: KPUProgram) -> Iterator[Placement]:
     for buffer in program.buffers:
         place = (buffer.memory_type, buffer.base_address, buffer.size_bytes)
         during = order[buffer.op_id]
-        yield Placement(_buffer_name(buffer), *place, during, during)
+        yield Placement(_buffer_name(buffer), *place, during - buffer.prefetch_ops, during)
 
 
 def _tensor_places(program: KPUProgram) -> Iterator[str]:
@@ -93,11 +94,20 @@ def _buffer_places(program: KPUProgram) -> Iterator[str]:
             continue
         if buffer.copies < 1 or buffer.size_bytes < buffer.copies:
             yield f"{what} has {buffer.size_bytes} bytes for {buffer.copies} copies"
+        if not 0 <= buffer.prefetch_ops <= (op.schedule_order if op else 0):
+            yield f"{what} is filled {buffer.prefetch_ops} ops ahead"
+        elif buffer.prefetch_ops and not _can_prefetch(program, buffer):
+            yield f"{what} is filled ahead, which only buffers of weights in L2 are"
         yield from _place(what, buffer.memory_type, buffer.base_address, buffer, available)
         key = (buffer.op_id, buffer.tensor_id, buffer.memory_type)
         if key in seen:
             yield f"{what} is there twice"
         seen.add(key)
+
+
+def _can_prefetch(program: KPUProgram, buffer: Buffer) -> bool:
+    tensor = program.tensors.get(buffer.tensor_id)
+    return buffer.memory_type is MemoryType.SRAM_L2 and tensor is not None and tensor.is_weight
 
 
 def _place(

@@ -47,6 +47,7 @@ class TileConfig:
     tiles are cut from; empty where the op's whole operands are in L2 (or fit L1). A dimension that
     is not named is not split. `loop_order` runs from the outermost dimension to the innermost.
     `reduction_split` is over how many arrays the reduction of one output block is split.
+    Double buffers are filled `prefetch_distance` tiles ahead in L1, `l2_prefetch_distance` in L2.
     """
 
     tile_sizes: dict[str, int] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class TileConfig:
     prefetch_distance: int = 1
     l2_tile_sizes: dict[str, int] = field(default_factory=dict)
     l2_loop_order: tuple[str, ...] = ()
+    l2_prefetch_distance: int = 1
     reduction_split: int = 1
 
 
@@ -162,7 +164,11 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A staging buffer of one op: tiles in L1, or in L2 for operands that live in DRAM."""
+    """A staging buffer of one op: tiles in L1, or in L2 for operands that live in DRAM.
+
+    prefetch_ops: so many ops before its own, in schedule order, the buffer is there already; its
+    first tiles, one per copy, are loaded behind what those ops do.
+    """
 
     op_id: str
     tensor_id: str
@@ -170,6 +176,7 @@ class Buffer:
     base_address: int
     size_bytes: int  # all copies together
     copies: int = 1  # 2 when double-buffered
+    prefetch_ops: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,8 @@ def _tiling(tiling: TileConfig) -> Iterator[str]:
         outer = tiling.l2_tile_sizes.get(name, size)
         if size > outer:
             yield f"has an L1 tile of {name}={size} inside an L2 tile of {name}={outer}"
-    if tiling.reduction_split < 1 or tiling.prefetch_distance < 0:
+    distance = min(tiling.prefetch_distance, tiling.l2_prefetch_distance)
+    if tiling.reduction_split < 1 or distance < 0:
         yield "has a reduction split below 1 or a prefetch distance below 0"
 
 

@@ -36,6 +36,7 @@ def loops_of(plan: Plan, l1_tile: Sizes, copies: int = DOUBLE_BUFFERED) -> Loops
         l2_order=(),
         l1_order=split,
         copies=copies,
+        l2_copies=copies,
         reduction_split=1,
     )
 

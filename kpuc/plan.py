@@ -6,15 +6,17 @@ Where that does not work out, the ops concerned must make do with less or activa
 the next try begins. How much of L2 to keep for staging is tried too; the fewest cycles win.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from formats.config import KPUConfig
 from formats.errors import MemoryError
 from formats.program import Buffer, MemoryType, TileConfig
 from kpuc.allocate import Allocation, Interval, aligned, allocate
+from kpuc.draft import Draft, Outline, drafted
 from kpuc.placement import live_in_dram
+from kpuc.prefetch import get_ahead
 from kpuc.scheduled import Scheduled
 from kpuc.staging import Tiled, Tiler, budget_for, l1_buffers_of
 
@@ -37,32 +39,17 @@ class MemoryPlan:
     alignment_bytes: int
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """A placement that works: everything in L2 has an address."""
-
-    memory: Mapping[str, MemoryType]
-    tiles: Mapping[str, Tiled]
-    l2: Allocation
-
-    @property
-    def cycles(self) -> int:
-        return sum(tiled.cycles for tiled in self.tiles.values())
-
-
 def plan_memory(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
     """MemoryError when no choice of places fits the memories."""
-    best = min(_drafts(scheduled, config), key=lambda draft: draft.cycles)
-    dram = _allocate_dram(scheduled, best.memory, config)
+    best = get_ahead(min(_drafts(scheduled, config), key=lambda draft: draft.cycles))
+    tiles, memory = best.outline.tiles, best.outline.memory
+    dram = _allocate_dram(scheduled, memory, config)
     alignment = config.memory.cache_line_bytes
     return MemoryPlan(
-        tiles={node_id: tiled.tiling for node_id, tiled in best.tiles.items()},
-        memory=best.memory,
-        addresses={**_tensor_addresses(best.l2), **dram.addresses},
-        buffers=(
-            *_l2_buffers(best),
-            *l1_buffers_of(scheduled.order, best.tiles, alignment),
-        ),
+        tiles={node_id: tiled.tiling for node_id, tiled in tiles.items()},
+        memory=memory,
+        addresses={**best.tensor_addresses(), **dram.addresses},
+        buffers=(*best.l2_buffers(), *l1_buffers_of(scheduled.order, tiles, alignment)),
         l2_peak_bytes=best.l2.peak_bytes,
         l2_bound_bytes=best.l2.bound_bytes,
         dram_peak_bytes=dram.peak_bytes,
@@ -70,37 +57,54 @@ def plan_memory(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
     )
 
 
-def _drafts(scheduled: Scheduled, config: KPUConfig) -> list[_Draft]:
+def _drafts(scheduled: Scheduled, config: KPUConfig) -> list[Draft]:
     """At least one; a share that leads nowhere matters only when none leads anywhere."""
     tiler = Tiler(scheduled, config)
-    drafts: list[_Draft] = []
+    drafts: dict[tuple[float, bool], Draft] = {}
     failures: list[MemoryError] = []
-    for share in STAGING_SHARES:
+
+    def draft(share: float, loads_ahead: bool) -> None:
         try:
-            drafts.append(_Planner(scheduled, config, tiler, share).draft())
+            drafts[share, loads_ahead] = _Planner(
+                scheduled, config, tiler, share, loads_ahead
+            ).draft()
         except MemoryError as error:
             failures.append(error)
+
+    for share in STAGING_SHARES:
+        draft(share, True)
+    for share in (
+        STAGING_SHARES if not drafts else [min(drafts, key=lambda each: drafts[each].cycles)[0]]
+    ):
+        draft(share, False)
     if not drafts:
         raise failures[0]
-    return drafts
+    return list(drafts.values())
 
 
 class _Planner:
     """Tries for one share of staging, each knowing what the ones before found out."""
 
     def __init__(
-        self, scheduled: Scheduled, config: KPUConfig, tiler: Tiler, staging_share: float
+        self,
+        scheduled: Scheduled,
+        config: KPUConfig,
+        tiler: Tiler,
+        staging_share: float,
+        loads_ahead: bool,
     ) -> None:
         positions = len(scheduled.order)
         self._scheduled = scheduled
+        self._config = config
         self._tiler = tiler
+        self._loads_ahead = loads_ahead
         self._capacity = config.memory.sram_l2_bytes
         self._alignment = config.memory.cache_line_bytes
         self._staging = int(staging_share * self._capacity)
         self._least = [0] * positions  # staging that a position cannot do without
         self._most = [self._capacity] * positions  # staging that a position may use
 
-    def draft(self) -> _Draft:
+    def draft(self) -> Draft:
         """A placement that works. MemoryError when none is found."""
         least_peak = 0
         for _ in range(MAX_TRIES):
@@ -108,12 +112,22 @@ class _Planner:
             tiles = self._tiled(memory)
             if tiles is None:
                 continue
-            l2 = allocate(self._in_l2(memory, tiles), self._alignment)
+            outline = self._outline(memory, tiles)
+            intervals = outline.intervals()
+            l2 = allocate(intervals, self._alignment)
             if l2.peak_bytes <= self._capacity:
-                return _Draft(memory, tiles, l2)
+                return drafted(outline, intervals, l2)
             least_peak = min(least_peak or l2.peak_bytes, l2.peak_bytes)
-            self._tighten(memory, tiles, l2)
+            self._tighten(outline, intervals, l2)
         raise MemoryError(max(least_peak, self._capacity + 1), self._capacity, "SRAM")
+
+    def _outline(self, memory: Mapping[str, MemoryType], tiles: Mapping[str, Tiled]) -> Outline:
+        outline = Outline(self._scheduled, self._config, memory, tiles)
+        if not self._loads_ahead:
+            return outline
+        place = {node.id: position for position, node in enumerate(self._scheduled.order)}
+        begins = {key: max(0, place[key[0]] - 1) for key in outline.weight_buffers()}
+        return replace(outline, begins=begins)
 
     def _placed(self) -> dict[str, MemoryType]:
         """Memory of every value: that of its root."""
@@ -128,14 +142,16 @@ class _Planner:
 
     def _tiled(self, memory: Mapping[str, MemoryType]) -> dict[str, Tiled] | None:
         """Tiles by node id; None when an op needs more staging than is left, which is noted."""
-        live = self._live_bytes(memory)
+        left = self._left_bytes(memory)
         tiles: dict[str, Tiled] = {}
         is_short = False
         for position, node in enumerate(self._scheduled.order):
             slack = self._alignment * (len(node.inputs) + len(node.outputs))
-            left = self._capacity - live[position] - slack
-            budget = min(left, self._most[position])
-            found = self._tiler.tiled(node, memory, budget)
+            share = left[position] - slack
+            if self._loads_ahead:  # two ops at a time have buffers
+                share = max(self._least[position], min(left[max(0, position - 1)], share) // 2)
+            budget = min(share, self._most[position])
+            found = self._tiler.tiled(node, memory, budget, self._loads_ahead)
             if isinstance(found, Tiled):
                 tiles[node.id] = found
                 continue
@@ -150,83 +166,34 @@ class _Planner:
         self._least[position] = min(needed_bytes, self._capacity)
         self._most[position] = max(self._most[position], needed_bytes)
 
-    def _live_bytes(self, memory: Mapping[str, MemoryType]) -> list[int]:
-        """L2 bytes of live activations at each position."""
+    def _left_bytes(self, memory: Mapping[str, MemoryType]) -> list[int]:
+        """L2 bytes beside the live activations at each position."""
         changes = [0] * (len(self._scheduled.order) + 2)
         for root, (first, last) in self._scheduled.ranges.items():
             if memory[root] is MemoryType.SRAM_L2:
                 size = aligned(self._scheduled.size_bytes(root), self._alignment)
                 changes[first] += size
                 changes[last + 1] -= size
-        return list(accumulate(changes[: len(self._scheduled.order)]))
+        live = accumulate(changes[: len(self._scheduled.order)])
+        return [self._capacity - each for each in live]
 
-    def _in_l2(
-        self, memory: Mapping[str, MemoryType], tiles: Mapping[str, Tiled]
-    ) -> list[Interval]:
-        scheduled = self._scheduled
-        activations = [
-            Interval(_tensor_name(root), scheduled.size_bytes(root), *span)
-            for root, span in scheduled.ranges.items()
-            if memory[root] is MemoryType.SRAM_L2
-        ]
-        staged = [
-            Interval(_buffer_name(node.id, each.tensor_id), each.size_bytes, position, position)
-            for position, node in enumerate(scheduled.order)
-            for each in tiles[node.id].in_l2
-        ]
-        return activations + staged
-
-    def _tighten(
-        self, memory: Mapping[str, MemoryType], tiles: Mapping[str, Tiled], l2: Allocation
-    ) -> None:
+    def _tighten(self, outline: Outline, intervals: Sequence[Interval], l2: Allocation) -> None:
         """Less staging for the ops that run while something lies beyond the end of L2; where there
         is none to take away, an activation must go."""
         beyond = [
             interval
-            for interval in self._in_l2(memory, tiles)
+            for interval in intervals
             if l2.addresses[interval.name] + interval.size > self._capacity
         ]
         for position in sorted({at for one in beyond for at in range(one.first, one.last + 1)}):
             if position >= len(self._scheduled.order):
                 continue
             node = self._scheduled.order[position]
-            staged = sum(each.size_bytes for each in tiles[node.id].in_l2)
+            staged = sum(each.size_bytes for each in outline.tiles[node.id].in_l2)
             if staged:
                 self._most[position] = int(SHRINK * min(staged, self._most[position]))
             else:
                 self._least[position] += l2.peak_bytes - self._capacity
-
-
-def _tensor_name(root: str) -> str:
-    return f"tensor {root}"
-
-
-def _buffer_name(node_id: str, tensor_id: str) -> str:
-    return f"buffer {node_id} {tensor_id}"
-
-
-def _tensor_addresses(l2: Allocation) -> dict[str, int]:
-    prefix = _tensor_name("")
-    return {
-        name.removeprefix(prefix): address
-        for name, address in l2.addresses.items()
-        if name.startswith(prefix)
-    }
-
-
-def _l2_buffers(draft: _Draft) -> list[Buffer]:
-    return [
-        Buffer(
-            op_id=node_id,
-            tensor_id=each.tensor_id,
-            memory_type=MemoryType.SRAM_L2,
-            base_address=draft.l2.addresses[_buffer_name(node_id, each.tensor_id)],
-            size_bytes=each.size_bytes,
-            copies=each.copies,
-        )
-        for node_id, tiled in draft.tiles.items()
-        for each in tiled.in_l2
-    ]
 
 
 def _allocate_dram(

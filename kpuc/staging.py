@@ -14,7 +14,6 @@ from kpuc.graph import Node
 from kpuc.scheduled import Scheduled
 from kpuc.tile import tile
 from kpurun.buffers import StagingBuffer, l1_buffers, l2_buffers
-from kpurun.timing import estimate
 from kpurun.transfer import ALIGNMENT_BYTES
 from kpurun.work import Operand, Work
 
@@ -30,10 +29,9 @@ class Staged(NamedTuple):
 
 
 class Tiled(NamedTuple):
-    """One op in tiles: its cost in cycles, its buffers in L2 and in L1."""
+    """One op in tiles: its buffers in L2 and in L1."""
 
     tiling: TileConfig
-    cycles: int
     in_l2: tuple[Staged, ...]
     in_l1: tuple[Staged, ...]
 
@@ -51,10 +49,14 @@ class Tiler:
     def __init__(self, scheduled: Scheduled, config: KPUConfig) -> None:
         self._scheduled = scheduled
         self._config = config
-        self._found: dict[tuple[Work, int], Tiled | TooTight] = {}
+        self._found: dict[tuple[Work, int, bool], Tiled | TooTight] = {}
 
     def tiled(
-        self, node: Node, memory: Mapping[str, MemoryType], budget_bytes: int
+        self,
+        node: Node,
+        memory: Mapping[str, MemoryType],
+        budget_bytes: int,
+        loads_ahead: bool,
     ) -> Tiled | TooTight:
         """The op's best tile when it may use `budget_bytes` of L2 for staging.
 
@@ -62,24 +64,35 @@ class Tiler:
         """
         work = self._scheduled.work(node, memory)
         budget = _rounded(min(budget_bytes, _most_useful(work)))
-        key = (_anonymous(work), budget)
+        key = (_anonymous(work), budget, loads_ahead)
         if key not in self._found:
-            self._found[key] = self._search(key[0], budget)
+            self._found[key] = self._search(*key)
         found = self._found[key]
         return found if isinstance(found, TooTight) else _named(found, work)
 
-    def _search(self, work: Work, budget_bytes: int) -> Tiled | TooTight:
+    def _search(self, work: Work, budget_bytes: int, loads_ahead: bool) -> Tiled | TooTight:
         try:
-            tiling = tile(work, self._config, budget_bytes)
+            tiling = tile(work, self._config, budget_bytes, loads_ahead)
         except MemoryError as error:
             tile(work, self._config, self._config.memory.sram_l2_bytes)
             return TooTight(error.required)
         return Tiled(
             tiling=tiling,
-            cycles=estimate(work, tiling, self._config).total_cycles,
             in_l2=_staged(l2_buffers(work, tiling)),
             in_l1=_staged(l1_buffers(work, tiling)),
         )
+
+
+def with_more_l2_copies(tiled: Tiled, work: Work) -> Tiled | None:
+    """The same tiles, one more of each in L2; None where all of them are there already."""
+    tiling = tiled.tiling
+    counts = [
+        -(-dim.size // tiling.l2_tile_sizes.get(dim.name, dim.size)) for dim in work.nest.dims
+    ]
+    if not tiling.double_buffer or prod(counts) <= 1 + tiling.l2_prefetch_distance:
+        return None
+    more = replace(tiling, l2_prefetch_distance=tiling.l2_prefetch_distance + 1)
+    return tiled._replace(tiling=more, in_l2=_staged(l2_buffers(work, more)))
 
 
 def l1_buffers_of(

@@ -4,8 +4,8 @@ An op whose operands fit L1 together is not cut. Otherwise L1 tiles are cut from
 operands that live in DRAM pass through L2 tiles.
 """
 
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from math import prod
 from operator import truediv
 
@@ -18,59 +18,95 @@ from kpurun.compute import Place
 from kpurun.loops import Loops, interleaves_reductions
 from kpurun.machine import Machine, machine_of
 from kpurun.ops.loopnest import Unit
-from kpurun.pipeline import busy_cycles, flow_of, tile_cycles
+from kpurun.pipeline import busy_cycles, flow_of, tile_times
 from kpurun.plan import Plan, plan_of
-from kpurun.work import Operand, Work
+from kpurun.work import Work
 
 MOST_L1_TILES = 6  # how many, in order of promise, are tried with every L2 tile and loop order
 CLOSE_TO_IDEAL = 1.02  # nothing better is looked for
 
 
-def tile(work: Work, config: KPUConfig, l2_budget_bytes: int) -> TileConfig:
+def tile(
+    work: Work, config: KPUConfig, l2_budget_bytes: int, loads_ahead: bool = False
+) -> TileConfig:
     """The tiling with the fewest estimated cycles whose buffers fit L1 and `l2_budget_bytes`.
 
-    Deterministic. MemoryError when even the smallest tiles do not fit.
+    loads_ahead: the first tiles of weights come before the op begins. Deterministic. MemoryError
+    when even the smallest tiles do not fit.
     """
     if work.nest.unit is Unit.VIEW:
         return TileConfig()
-    return _tile(_anonymous(work), config, l2_budget_bytes)
+    return _tile(_anonymous(work), config, l2_budget_bytes, loads_ahead)
 
 
 def _anonymous(work: Work) -> Work:
-    """The work without tensor names, so that equal layers share one search."""
-
-    def nameless(operands: tuple[Operand, ...]) -> tuple[Operand, ...]:
-        return tuple(replace(operand, tensor_id="") for operand in operands)
-
-    return replace(work, reads=nameless(work.reads), writes=nameless(work.writes))
+    """The work with numbers for tensor names, so that equal layers share one search."""
+    reads = tuple(replace(each, tensor_id=str(i)) for i, each in enumerate(work.reads))
+    writes = tuple(replace(each, tensor_id=str(-1 - i)) for i, each in enumerate(work.writes))
+    return replace(work, reads=reads, writes=writes)
 
 
 @lru_cache(maxsize=4096)
-def _tile(work: Work, config: KPUConfig, l2_budget_bytes: int) -> TileConfig:
-    plan, machine = plan_of(work), machine_of(config)
+def _tile(work: Work, config: KPUConfig, l2_budget_bytes: int, loads_ahead: bool) -> TileConfig:
+    judge = _Judge(plan_of(work), machine_of(config), loads_ahead)
+    plan, machine = judge.plan, judge.machine
     l1_budget_bytes = config.memory.sram_l1_bytes
     in_one = uncut(plan)
     if l1_bytes(plan, in_one) <= l1_budget_bytes and l2_bytes(plan, in_one) <= l2_budget_bytes:
-        return _tile_config(plan, _on_idle_arrays(plan, in_one, machine))
+        return _tile_config(plan, judge.on_idle_arrays(in_one))
     for batch in l1_tiles(plan, machine, l1_budget_bytes):
-        if best := _fastest(plan, machine, batch, l2_budget_bytes):
-            return _tile_config(plan, _on_idle_arrays(plan, best, machine))
+        if best := _fastest(judge, batch, l2_budget_bytes):
+            return _tile_config(plan, judge.on_idle_arrays(best))
     return _tile_config(plan, _last_resort(plan, l1_budget_bytes, l2_budget_bytes))
 
 
-def _fastest(
-    plan: Plan, machine: Machine, batch: list[Loops], l2_budget_bytes: int
-) -> Loops | None:
+@dataclass(frozen=True)
+class _Judge:
+    """What the loops of an op are worth."""
+
+    plan: Plan
+    machine: Machine
+    loads_ahead: bool
+
+    @cached_property
+    def _ahead(self) -> frozenset[str]:
+        weights = (each for each in self.plan.reads if each.staged and each.operand.is_weight)
+        return frozenset(each.operand.tensor_id for each in weights if self.loads_ahead)
+
+    def cycles(self, loops: Loops, limit: int | None = None) -> int:
+        """Of the op, but no less than the DRAM bus takes: what it loads ahead for this op, it does
+        not load for others."""
+        flow = flow_of(self.plan, loops, self.machine, limit, self._ahead)
+        return max(flow.total_cycles, flow.dma_cycles)
+
+    def ideal_cycles(self) -> int:
+        """What an op would take whose operands moved once, as a whole, all behind one another."""
+        flow = flow_of(self.plan, uncut(self.plan), self.machine)
+        least = self.plan.roofline_cycles(self.machine)
+        return max(least, flow.dma_cycles, flow.mover_cycles)
+
+    def on_idle_arrays(self, loops: Loops) -> Loops:
+        """With the reduction split over arrays that would have no block, where that is faster."""
+        if self.plan.work.nest.unit is not Unit.SYSTOLIC:
+            return loops
+        splits = [split for split in (1, 2, 4, 8, 16, 32) if split <= self.machine.tiles]
+        options = [replace(loops, reduction_split=split) for split in splits]
+        fastest = min(options, key=lambda each: busy_cycles(self.plan, each, self.machine))
+        return min((loops, fastest), key=self.cycles)
+
+
+def _fastest(judge: _Judge, batch: list[Loops], l2_budget_bytes: int) -> Loops | None:
     """The best loops around the most promising of the L1 tiles; None if L2 is too small for all.
 
     Each with its reduction split as it will be: transfers that hide behind the longer work of a few
     arrays would show once others join.
     """
-    good_enough = CLOSE_TO_IDEAL * _ideal_cycles(plan, machine)
+    plan, machine = judge.plan, judge.machine
+    good_enough = CLOSE_TO_IDEAL * judge.ideal_cycles()
     best: Loops | None = None
     best_cycles = tried = 0
     for tiled in _by_promise(plan, machine, batch):
-        tiled = _on_idle_arrays(plan, tiled, machine)
+        tiled = judge.on_idle_arrays(tiled)
         possible = [
             loops for loops in around(plan, tiled) if _is_possible(plan, loops, l2_budget_bytes)
         ]
@@ -79,19 +115,13 @@ def _fastest(
         if best is None or busy_cycles(plan, tiled, machine) < best_cycles:
             for loops in possible:
                 limit = None if best is None else best_cycles
-                cycles = flow_of(plan, loops, machine, limit).total_cycles
+                cycles = judge.cycles(loops, limit)
                 if best is None or cycles < best_cycles:
                     best, best_cycles = loops, cycles
         tried += 1
         if tried == MOST_L1_TILES or best_cycles <= good_enough:
             break
     return best
-
-
-def _ideal_cycles(plan: Plan, machine: Machine) -> int:
-    """What an op would take whose operands moved once, as a whole, all behind one another."""
-    flow = flow_of(plan, uncut(plan), machine)
-    return max(plan.roofline_cycles(machine), flow.dma_cycles, flow.mover_cycles)
 
 
 def _by_promise(plan: Plan, machine: Machine, batch: list[Loops]) -> list[Loops]:
@@ -101,7 +131,8 @@ def _by_promise(plan: Plan, machine: Machine, batch: list[Loops]) -> list[Loops]
     def rank(loops: Loops) -> tuple[float, int, tuple[int, ...]]:
         place = Place(is_first=not plan.splits_reduction(loops), is_last=True)
         tiles = prod(map(truediv, loops.sizes, loops.l1_tile))
-        cycles = tiles * tile_cycles(plan, loops.l1_tile, loops, place, machine)
+        times = tile_times(plan, loops.l1_tile, loops, place, machine)
+        cycles = tiles * times.occupied_cycles / machine.tiles
         return max(floor, cycles), loops.steps, loops.l1_tile
 
     return sorted(batch, key=rank)
@@ -111,16 +142,6 @@ def _is_possible(plan: Plan, loops: Loops, l2_budget_bytes: int) -> bool:
     if interleaves_reductions(loops, plan.output_dims):
         return False
     return plan.writes_once(loops) and l2_bytes(plan, loops) <= l2_budget_bytes
-
-
-def _on_idle_arrays(plan: Plan, loops: Loops, machine: Machine) -> Loops:
-    """With the reduction split over arrays that would have no block, where that is faster."""
-    if plan.work.nest.unit is not Unit.SYSTOLIC:
-        return loops
-    splits = [split for split in (1, 2, 4, 8, 16, 32) if split <= machine.tiles]
-    options = [replace(loops, reduction_split=split) for split in splits]
-    fastest = min(options, key=lambda option: busy_cycles(plan, option, machine))
-    return min((loops, fastest), key=lambda option: flow_of(plan, option, machine).total_cycles)
 
 
 def _last_resort(plan: Plan, l1_budget_bytes: int, l2_budget_bytes: int) -> Loops:
@@ -139,6 +160,7 @@ def _last_resort(plan: Plan, l1_budget_bytes: int, l2_budget_bytes: int) -> Loop
 
 def _tile_config(plan: Plan, loops: Loops) -> TileConfig:
     names = [dim.name for dim in plan.dims]
+    is_buffered = loops.is_split and loops.copies > 1
     l2_tile = {names[dim]: loops.l2_tile[dim] for dim in loops.l2_order}
     l1_tile = {
         name: size
@@ -148,7 +170,9 @@ def _tile_config(plan: Plan, loops: Loops) -> TileConfig:
     return TileConfig(
         tile_sizes=l1_tile,
         loop_order=tuple(names[dim] for dim in loops.l1_order),
-        double_buffer=loops.is_split and loops.copies > 1,
+        double_buffer=is_buffered,
+        prefetch_distance=loops.copies - 1 if is_buffered else 1,
+        l2_prefetch_distance=loops.l2_copies - 1 if is_buffered else 1,
         l2_tile_sizes=l2_tile,
         l2_loop_order=tuple(names[dim] for dim in loops.l2_order),
         reduction_split=loops.reduction_split,

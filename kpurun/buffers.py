@@ -92,10 +92,8 @@ def _copies(plan: Plan, operand: OperandPlan, loops: Loops, memory_type: MemoryT
     in L1 that several tiles add up to, for it has left long before the next one is complete."""
     if memory_type is L1:
         waits = operand in plan.writes and plan.splits_reduction(loops)
-        changes = operand.changes(loops.l1_tile, loops.sizes) and not waits
-    else:
-        changes = operand.changes(loops.l2_tile, loops.sizes)
-    return loops.copies if changes else 1
+        return loops.copies if operand.changes(loops.l1_tile, loops.sizes) and not waits else 1
+    return loops.l2_copies if operand.changes(loops.l2_tile, loops.sizes) else 1
 
 
 def _copy_bytes(operand: OperandPlan, tile: tuple[int, ...]) -> int:

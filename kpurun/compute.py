@@ -94,39 +94,66 @@ def compute_cycles(shape: TileShape, machine: Machine) -> int:
     return 0
 
 
-def systolic_cycles(shape: TileShape, machine: Machine) -> int:
-    """Blocks of rows × columns outputs dealt over the arrays; the busiest array decides.
+class ArrayWork(NamedTuple):
+    """What a tile asks of the arrays: `parts` equal pieces, each on whichever array is free.
 
-    n blocks on one array: K' + (r + c - 2) + (n - 1)·max(K', drain) + drain, with K' = ⌈K / rate⌉.
-    The skew r + c - 2 until the last element of a block ends is paid once, because the next block
-    follows in its wake. drain = max(r, ⌈r·c·lane_ops / lanes⌉): the results leave row by row
-    through the vector unit while the next block accumulates; only the last drain shows.
+    A part occupies its array for `occupied_cycles`, until the next part can follow in its wake; its
+    results are there `tail_cycles` after that. read_cycles: what the drain edge reads beside.
+    """
+
+    parts: int
+    occupied_cycles: int
+    tail_cycles: int
+    drain_cycles: int
+    read_cycles: int
+
+
+def array_work(shape: TileShape, machine: Machine) -> ArrayWork:
+    """Blocks of rows × columns outputs, or shares of their reduction, of a systolic tile.
+
+    A part takes K' = ⌈K / rate⌉ cycles, the skew r + c - 2 until its last element ends, and the
+    drain max(r, ⌈r·c·lane_ops / lanes⌉): results leave row by row through the vector unit while the
+    next part accumulates. So parts follow each other every max(K', drain) cycles, and skew and the
+    shorter of K' and drain show only at the end.
 
     Split over s arrays, each reduces ⌈K / s⌉, leaves its part in L1 (r cycles), then adds up and
     finishes 1/s of the block.
 
     While the arrays run, their streamers use all of the SRAM bandwidth, so what the drain edge
     reads from L1 beside them (parts of other arrays or tiles, residuals) takes cycles of its own.
-
-    Without overlap_folds: n·(K' + R + C - 2) - 1, SCALE-Sim v3's rule for an output-stationary
-    array: folds follow one another, every fold costs a full array, nothing drains.
     """
     rows, columns = min(machine.rows, shape.rows), min(machine.columns, shape.columns)
     blocks = shape.batch * -(-shape.rows // machine.rows) * -(-shape.columns // machine.columns)
     split = shape.reduction_split
-    per_array = -(-blocks * split // machine.tiles)
-    rate = machine.rates[shape.precision]
-    depth_cycles = rate.cycles(-(-shape.depth // split))
-    if not machine.overlap_folds:
-        return per_array * (depth_cycles + machine.rows + machine.columns - 2) - 1
+    depth_cycles = machine.rates[shape.precision].cycles(-(-shape.depth // split))
     drain_ops = split - 1 + shape.drain_lane_ops
     drain = max(rows, -(-rows * columns * drain_ops // (split * machine.lanes)))
     if split > 1:
         drain += rows
-    following = (per_array - 1) * max(depth_cycles, drain)
     merged_bytes = ACCUMULATOR_BYTES * shape.outputs * (split - 1)
-    drain_reads = machine.sram.cycles(shape.drain_read_bytes + merged_bytes)
-    return depth_cycles + rows + columns - 2 + following + drain + drain_reads
+    return ArrayWork(
+        parts=blocks * split,
+        occupied_cycles=max(depth_cycles, drain),
+        tail_cycles=rows + columns - 2 + min(depth_cycles, drain),
+        drain_cycles=drain,
+        read_cycles=machine.sram.cycles(shape.drain_read_bytes + merged_bytes),
+    )
+
+
+def systolic_cycles(shape: TileShape, machine: Machine) -> int:
+    """A tile alone, its parts dealt over the arrays; the busiest array decides.
+
+    Without overlap_folds: n·(K' + R + C - 2) - 1, SCALE-Sim v3's rule for an output-stationary
+    array: folds follow one another, every fold costs a full array, nothing drains.
+    """
+    work = array_work(shape, machine)
+    per_array = -(-work.parts // machine.tiles)
+    if not machine.overlap_folds:
+        depth_cycles = machine.rates[shape.precision].cycles(
+            -(-shape.depth // shape.reduction_split)
+        )
+        return per_array * (depth_cycles + machine.rows + machine.columns - 2) - 1
+    return per_array * work.occupied_cycles + work.tail_cycles + work.read_cycles
 
 
 def tile_classes(plan: Plan, loops: Loops) -> Iterator[tuple[tuple[int, ...], Place, int]]:

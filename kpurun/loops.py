@@ -19,7 +19,8 @@ class Loops:
     """Tile sizes per dimension and the dimensions that are split, from outermost to innermost.
 
     All L2 loops lie outside all L1 loops. They run over the whole op, or over the region of it that
-    begins at `starts`. `copies` is how many buffers an operand that changes has.
+    begins at `starts`. `copies` and `l2_copies` are how many buffers an operand that changes has in
+    L1 and in L2.
     """
 
     starts: tuple[int, ...]
@@ -29,6 +30,7 @@ class Loops:
     l2_order: tuple[int, ...]
     l1_order: tuple[int, ...]
     copies: int
+    l2_copies: int
     reduction_split: int
 
     def l2_count(self, dim: int) -> int:
@@ -117,7 +119,8 @@ def resolve(nest: LoopNest, tiling: TileConfig | None) -> Loops:
         l1_tile=l1_tile,
         l2_order=_split_dims(tiling.l2_loop_order, names, sizes, l2_tile),
         l1_order=_split_dims(tiling.loop_order, names, l2_tile, l1_tile),
-        copies=1 + max(1, tiling.prefetch_distance) if tiling.double_buffer else 1,
+        copies=1 + tiling.prefetch_distance if tiling.double_buffer else 1,
+        l2_copies=1 + tiling.l2_prefetch_distance if tiling.double_buffer else 1,
         reduction_split=tiling.reduction_split,
     )
 
@@ -137,8 +140,8 @@ def loop_problems(nest: LoopNest, tiling: TileConfig) -> Iterator[str]:
     l2_sizes = {**whole, **tiling.l2_tile_sizes}
     yield from _level_problems(nest, tiling.l2_tile_sizes, tiling.l2_loop_order, whole)
     yield from _level_problems(nest, tiling.tile_sizes, tiling.loop_order, l2_sizes)
-    if tiling.prefetch_distance < 1 or tiling.reduction_split < 1:
-        yield "prefetch_distance and reduction_split must be at least 1"
+    if min(tiling.prefetch_distance, tiling.l2_prefetch_distance, tiling.reduction_split) < 1:
+        yield "prefetch_distance, l2_prefetch_distance and reduction_split must be at least 1"
 
 
 def _level_problems(

@@ -9,6 +9,7 @@ dram_, l2_, l1_ read_bytes and write_bytes; l1_ and l2_ hits and misses (64 B li
 energy_pj and its parts, the fields of kpurun.energy.EnergyBreakdown.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import accumulate
@@ -20,10 +21,10 @@ from formats.config import KPUConfig
 from formats.places import placements
 from formats.precision import KPUPrecision
 from formats.profile import KPUPerformanceMetrics
-from formats.program import KPUOp, KPUProgram, MemoryType
+from formats.program import KPUProgram, MemoryType
 from kpurun.energy import energy_pj
 from kpurun.machine import machine_of
-from kpurun.timing import OpEstimate, estimate
+from kpurun.timing import OpEstimate, Planned, estimate_all
 from kpurun.work import work_of
 
 COPIED = (
@@ -49,7 +50,7 @@ def summarize(
     """
     config, machine = program.target_config, machine_of(program.target_config)
     if costs is None:
-        costs = {op.id: estimate_op(program, op) for op in program.get_ops_in_order()}
+        costs = estimates(program)
     precisions = {op.id: op.precision or program.precision for op in program.ops}
     table = {i: _figures(config, found, precisions[i]) for i, found in costs.items()}
     array_cycles = sum(
@@ -86,9 +87,21 @@ def summarize(
     )
 
 
-def estimate_op(program: KPUProgram, op: KPUOp) -> OpEstimate:
-    """The estimate of one op of a program, tiled as the program says."""
-    return estimate(work_of(program, op), op.tiling, program.target_config)
+def estimates(program: KPUProgram) -> dict[str, OpEstimate]:
+    """By id, what each op adds to an inference, tiled and loaded ahead as the program says."""
+    ids = [op.id for op in program.get_ops_in_order()]
+    return dict(zip(ids, estimate_all(planned_ops(program), program.target_config), strict=True))
+
+
+def planned_ops(program: KPUProgram) -> list[Planned]:
+    """The ops in order, with what the program says of each."""
+    ahead: dict[str, dict[str, int]] = defaultdict(dict)
+    for buffer in program.buffers:
+        if buffer.prefetch_ops:
+            ahead[buffer.op_id][buffer.tensor_id] = buffer.prefetch_ops
+    return [
+        Planned(work_of(program, op), op.tiling, ahead[op.id]) for op in program.get_ops_in_order()
+    ]
 
 
 def _figures(config: KPUConfig, found: OpEstimate, precision: KPUPrecision) -> dict[str, float]:

@@ -5,18 +5,25 @@ are each busy for the sum of their commands, nothing computes before the first t
 the last one leaves after everything was computed.
 """
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import NamedTuple
 
-from kpurun.compute import Place, compute_cycles, tile_classes, tile_shape
+from kpurun.compute import Place, array_work, compute_cycles, tile_classes, tile_shape
 from kpurun.loops import Loops
 from kpurun.machine import Machine
+from kpurun.ops.loopnest import Unit
 from kpurun.plan import OperandPlan, Plan
-from kpurun.traffic import Traffic, l1_traffic, l2_traffic
+from kpurun.traffic import NOTHING, Traffic, l1_traffic, l2_traffic
 
 
 class Flow(NamedTuple):
-    """An op in the pipeline: (L2, L1) traffic of each operand, and how long each resource works."""
+    """An op in the pipeline: (L2, L1) traffic of each operand, and how long each resource works.
+
+    early: id of a read -> cycles of the bus for its tiles that are loaded ahead of the op, and for
+    the first of them. late_cycles: what remains to be done when the bus has loaded everything.
+    """
 
     reads: tuple[tuple[Traffic, Traffic], ...]
     writes: tuple[tuple[Traffic, Traffic], ...]
@@ -24,38 +31,85 @@ class Flow(NamedTuple):
     mover_cycles: int
     compute_cycles: int
     total_cycles: int  # without dispatch
+    early: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    late_cycles: int = 0
+
+    @property
+    def own_dma_cycles(self) -> int:
+        """Of the bus, for what is not loaded ahead."""
+        return self.dma_cycles - sum(cycles for cycles, _ in self.early.values())
 
 
-def flow_of(plan: Plan, loops: Loops, machine: Machine, limit: int | None = None) -> Flow:
+def flow_of(
+    plan: Plan,
+    loops: Loops,
+    machine: Machine,
+    limit: int | None = None,
+    ahead: frozenset[str] = frozenset(),
+) -> Flow:
     """The resources' work and the shortest time in which they can get through it.
 
     limit: a search does not need to know by how much an op takes longer than this.
+    ahead: ids of reads whose first tiles, one per copy of their buffer, are in L2 when it begins.
     """
-    reads = tuple(_traffic(operand, loops, machine) for operand in plan.reads)
+    all_reads = tuple(_traffic(operand, loops, machine) for operand in plan.reads)
     writes = tuple(_traffic(operand, loops, machine) for operand in plan.writes)
-    dma_in = sum(l2.moved.cycles for l2, _ in reads)
+    dma_in = sum(l2.moved.cycles for l2, _ in all_reads)
     dma_out = sum(l2.moved.cycles for l2, _ in writes)
-    mover = sum(l1.moved.cycles for _, l1 in (*reads, *writes))
+    mover = sum(l1.moved.cycles for _, l1 in (*all_reads, *writes))
     compute = busy_cycles(plan, loops, machine)
-
-    def flow(total_cycles: int) -> Flow:
-        return Flow(reads, writes, dma_in + dma_out, mover, compute, total_cycles)
-
     if loops.copies == 1 and loops.is_split:
-        return flow(dma_in + dma_out + mover + compute)
+        compute = computing(plan, loops, machine).one_by_one
+        total = dma_in + dma_out + mover + compute
+        return Flow(all_reads, writes, dma_in + dma_out, mover, compute, total)
+    early = {
+        operand.operand.tensor_id: (_early_cycles(l2, loops), l2.first_cycles)
+        for operand, (l2, _) in zip(plan.reads, all_reads, strict=True)
+        if operand.operand.tensor_id in ahead
+    }
+    reads = tuple(
+        (NOTHING if operand.operand.tensor_id in ahead else l2, l1)
+        for operand, (l2, l1) in zip(plan.reads, all_reads, strict=True)
+    )
     fill, tail = _fill_cycles(reads), _tail_cycles(writes)
     mover_waits = min((l2.first_cycles for l2, l1 in reads if l1.first_cycles), default=0)
     last_store = writes[-1][0].last_cycles if writes[-1][1].last_cycles else 0
-    total = max(fill + compute + tail, mover_waits + mover + last_store, dma_in + dma_out)
+    dma_left = dma_in - sum(cycles for cycles, _ in early.values())
+    total = max(fill + compute + tail, mover_waits + mover + last_store, dma_left + dma_out)
+    total = max(total, _chained_cycles(plan, loops, machine, reads) + tail)
+    late = 0
+
+    def flow() -> Flow:
+        return Flow(
+            all_reads, writes, dma_in + dma_out, mover, compute, total,
+            early, late,
+        )  # fmt: skip
+
     if limit is not None and total >= limit:
-        return flow(total)
+        return flow()
     if dma_in:
-        after = _after_last_load(plan, loops, machine, tail, last_store)
-        total = max(total, dma_in + after, _out_of_turn(plan, loops, machine, reads))
+        late = _after_last_load(plan, loops, machine, tail, last_store)
+    if dma_left:
+        total = max(total, dma_left + late, _out_of_turn(plan, loops, machine, reads))
     if dma_out and len(writes) == 1:  # one of several may leave before the others are complete
         before = _before_first_store(plan, loops, machine, fill, mover_waits)
         total = max(total, before + dma_out)
-    return flow(total)
+    return flow()
+
+
+def _early_cycles(l2: Traffic, loops: Loops) -> int:
+    """Of the bus, for the tiles that an operand's buffer holds before any is used; at most, as the
+    first tile is the largest."""
+    return min(l2.moved.cycles, loops.l2_copies * l2.first_cycles)
+
+
+def _chained_cycles(
+    plan: Plan, loops: Loops, machine: Machine, reads: tuple[tuple[Traffic, Traffic], ...]
+) -> int:
+    """Each tile waits for what it loads, and its buffers for the tile that had them before: as many
+    such chains as there are copies, the longest no shorter than the mean."""
+    loading = sum(l1.moved.cycles for _, l1 in reads)
+    return (computing(plan, loops, machine).one_by_one + loading) // loops.copies
 
 
 def _traffic(operand: OperandPlan, loops: Loops, machine: Machine) -> tuple[Traffic, Traffic]:
@@ -117,7 +171,7 @@ def _out_of_turn(
     for operand, (l2, _) in zip(plan.reads, reads, strict=True):
         if not l2.moved.transfers:
             continue
-        waiting = max(0, l2.moved.transfers - loops.copies) * l2.least_cycles
+        waiting = max(0, l2.moved.transfers - loops.l2_copies) * l2.least_cycles
         for axis in operand.axes:
             if len(axis.terms) != 1 or axis.terms[0][1] != 1:
                 continue
@@ -146,26 +200,63 @@ def _before_first_store(
 
 
 def busy_cycles(plan: Plan, loops: Loops, machine: Machine) -> int:
-    """Compute cycles of all L1 tiles."""
-    key = (machine, loops.starts, loops.sizes, loops.l2_tile, loops.l1_tile, loops.reduction_split)
+    """To compute all L1 tiles, parts of each on any array as soon as it is free."""
+    return computing(plan, loops, machine).together
+
+
+class Computing(NamedTuple):
+    """Of all L1 tiles of some loops: cycles when they follow as closely as can be, and when each
+    waits until the one before has ended."""
+
+    together: int
+    one_by_one: int
+
+
+def computing(plan: Plan, loops: Loops, machine: Machine) -> Computing:
+    key = (
+        machine, loops.starts, loops.sizes, loops.l2_tile, loops.l1_tile, loops.reduction_split,
+        loops.copies,
+    )  # fmt: skip
     found = plan.memo.get(key)
     if found is None:
-        found = plan.memo[key] = sum(
-            count * tile_cycles(plan, sizes, loops, place, machine)
+        times = [
+            (tile_times(plan, sizes, loops, place, machine), count)
             for sizes, place, count in tile_classes(plan, loops)
-        )
-    assert isinstance(found, int)
+        ]
+        occupied = sum(count * each.occupied_cycles for each, count in times)
+        one_by_one = sum(count * each.cycles for each, count in times)
+        dense = -(-occupied // machine.tiles) + min(each.tail_cycles for each, _ in times)
+        # buffers hold the operands of so many tiles
+        together = max(dense, -(-one_by_one // loops.copies))
+        found = plan.memo[key] = Computing(together, one_by_one)
+    assert isinstance(found, Computing)
     return found
 
 
-def tile_cycles(
+class TileTimes(NamedTuple):
+    """Of one L1 tile alone: cycles to its results; cycles of single arrays that it occupies, added
+    up; how long its results still take when its array can go on."""
+
+    cycles: int
+    occupied_cycles: int
+    tail_cycles: int
+
+
+def tile_times(
     plan: Plan, sizes: tuple[int, ...], loops: Loops, place: Place, machine: Machine
-) -> int:
-    """Compute cycles of one L1 tile."""
+) -> TileTimes:
+    """What one L1 tile takes. A vector tile, and any without overlap, occupies everything."""
     key = (machine, sizes, place, loops.reduction_split)
     found = plan.memo.get(key)
     if found is None:
         shape = tile_shape(plan, sizes, loops, place)
-        found = plan.memo[key] = compute_cycles(shape, machine)
-    assert isinstance(found, int)
+        cycles = compute_cycles(shape, machine)
+        found = TileTimes(cycles, cycles * machine.tiles, 0)
+        if shape.unit is Unit.SYSTOLIC and machine.overlap_folds:
+            work = array_work(shape, machine)
+            waiting = work.read_cycles * min(work.parts, machine.tiles)
+            occupied = work.parts * work.occupied_cycles + waiting
+            found = TileTimes(cycles, occupied, work.tail_cycles)
+        plan.memo[key] = found
+    assert isinstance(found, TileTimes)
     return found

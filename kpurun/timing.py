@@ -3,12 +3,16 @@
 roofline <= estimate <= what any machine with these resources takes <= all commands one by one.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from formats.config import KPUConfig
 from formats.profile import Bound
 from formats.program import MemoryType, TileConfig
-from kpurun.compute import compute_cycles
+from kpurun.compute import ArrayWork, array_work, compute_cycles
 from kpurun.counters import counts
 from kpurun.loops import resolve
 from kpurun.machine import Machine, machine_of
@@ -68,22 +72,92 @@ def cycles(command: Command, config: KPUConfig) -> int:
     return mover_cycles(command.transfer, machine)
 
 
+def parts(command: Command, config: KPUConfig) -> ArrayWork | None:
+    """What a command deals over the arrays; None for one that has its resource to itself."""
+    machine = machine_of(config)
+    if not isinstance(command, Compute) or command.shape.unit is not Unit.SYSTOLIC:
+        return None
+    return array_work(command.shape, machine) if machine.overlap_folds else None
+
+
 def estimate(work: Work, tiling: TileConfig | None, config: KPUConfig) -> OpEstimate:
-    """The op's cost in closed form; all zero for a view. The tiling must be legal."""
-    if work.nest.unit is Unit.VIEW:
-        return OpEstimate()
-    machine, plan, loops = machine_of(config), plan_of(work), resolve(work.nest, tiling)
-    flow = flow_of(plan, loops, machine)
-    total = machine.dispatch_cycles + flow.total_cycles
+    """The op's cost alone in closed form; all zero for a view. The tiling must be legal."""
+    (found,) = estimate_all([Planned(work, tiling)], config)
+    return found
+
+
+class Planned(NamedTuple):
+    """An op of a program. ahead: tensor id -> how many ops before it its first tiles may come."""
+
+    work: Work
+    tiling: TileConfig | None
+    ahead: Mapping[str, int] = MappingProxyType({})
+
+
+def estimate_all(ops: Iterable[Planned], config: KPUConfig) -> list[OpEstimate]:
+    """Cost of ops one after another, in closed form; of each the cycles that it adds."""
+    machine, ops = machine_of(config), list(ops)
+    flows = [planned_flow(op, config) for op in ops]
+    totals = cycles_in_turn(flows, [op.ahead for op in ops], config)
+    return [
+        OpEstimate() if flow is None else _costs(op, flow, total, machine)
+        for op, flow, total in zip(ops, flows, totals, strict=True)
+    ]
+
+
+def planned_flow(op: Planned, config: KPUConfig) -> Flow | None:
+    """The op in the pipeline; None for a view."""
+    if op.work.nest.unit is Unit.VIEW:
+        return None
+    loops = resolve(op.work.nest, op.tiling)
+    return flow_of(plan_of(op.work), loops, machine_of(config), ahead=frozenset(op.ahead))
+
+
+def cycles_in_turn(
+    flows: Sequence[Flow | None], ahead: Sequence[Mapping[str, int]], config: KPUConfig
+) -> list[int]:
+    """Cycles that each of some ops adds when one follows the other.
+
+    While an op runs, the DRAM bus loads ahead for the next ones whenever it has nothing to do for
+    this one; what has not come when an op begins, the op waits for.
+    """
+    dispatch_cycles = machine_of(config).dispatch_cycles
+    offered: dict[int, list[tuple[int, int]]] = defaultdict(list)  # by the op that begins them
+    for position, flow in enumerate(flows):
+        for tensor_id, (cycles, _) in flow.early.items() if flow else ():
+            offered[position - ahead[position][tensor_id]].append((position, cycles))
+    totals = []
+    to_come: dict[int, int] = {}  # position of an op -> cycles of the bus
+    for position, flow in enumerate(flows):
+        for later, cycles in offered[position]:
+            to_come[later] = to_come.get(later, 0) + cycles
+        if flow is None:
+            totals.append(0)
+            continue
+        total, late = flow.total_cycles, to_come.pop(position, 0)
+        if late:
+            not_first = sum(cycles - first for cycles, first in flow.early.values())
+            total = max(total, late + flow.late_cycles, late - not_first + total)
+        totals.append(dispatch_cycles + total)
+        spare = totals[-1] - flow.own_dma_cycles - late
+        for later in sorted(to_come):
+            done = min(spare, to_come[later])
+            spare -= done
+            to_come[later] -= done
+    return totals
+
+
+def _costs(op: Planned, flow: Flow, total: int, machine: Machine) -> OpEstimate:
+    plan, loops = plan_of(op.work), resolve(op.work.nest, op.tiling)
     return OpEstimate(
         total_cycles=total,
         compute_cycles=flow.compute_cycles,
-        memory_stall_cycles=flow.total_cycles - flow.compute_cycles,
+        memory_stall_cycles=total - machine.dispatch_cycles - flow.compute_cycles,
         other_cycles=machine.dispatch_cycles,
         dma_cycles=flow.dma_cycles,
         mover_cycles=flow.mover_cycles,
         roofline_cycles=plan.roofline_cycles(machine),
-        bound_by=_bound(work, flow, machine),
+        bound_by=_bound(op.work, flow, machine),
         **counts(plan, loops, flow, machine),
     )
 

@@ -15,6 +15,8 @@ from kpurun.ops.nests import broadcast_access
 from kpurun.ops.opdef import complete
 from kpurun.ops.types import OpError, TensorType
 
+CLAMPS = frozenset({"Relu", "Clip"})  # between two bounds, or one
+
 
 @dataclass(frozen=True)
 class Operand:
@@ -201,14 +203,20 @@ def _drain_lane_ops(
     nest: LoopNest, own: Sequence[Placed], epilogue: Sequence[EpilogueStage], output: Placed
 ) -> int:
     """Lane operations per output element after the reduction: what the op itself does on the drain
-    edge (scale and bias are one multiply-add), its stages, and one conversion from the fp32
-    accumulator to a narrower storage.
+    edge (scale and bias are one multiply-add) and its stages.
+
+    What leaves a lane is rounded to its storage and clamped between two bounds of that storage on
+    the way: the conversion is free beside any other operation, and so is a last Relu or Clip, as
+    rounding keeps the order of values (clamping before it or after it gives the same).
     """
     if nest.unit in (Unit.VIEW, Unit.MOVE):
         return 0
     own_ops = nest.lane_ops if nest.unit is Unit.SYSTOLIC else 0
     if any(placed.scale_axis is not None for placed in own):
         own_ops = max(own_ops, 1)
-    stage_ops = sum(op_named(stage.op_type).lane_ops for stage in epilogue)
-    conversion = 1 if output.type.is_float and output.dtype != DType.FP32 else 0
-    return own_ops + stage_ops + conversion
+    clamps = bool(epilogue) and epilogue[-1].op_type in CLAMPS
+    stages = epilogue[:-1] if clamps else epilogue
+    drain_ops = own_ops + sum(op_named(stage.op_type).lane_ops for stage in stages)
+    works = drain_ops > 0 or (nest.unit is Unit.VECTOR and nest.lane_ops > 0)
+    converts = clamps or (output.type.is_float and output.dtype != DType.FP32)
+    return drain_ops if works else int(converts)

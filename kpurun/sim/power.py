@@ -82,7 +82,7 @@ def _spans(timeline: Timeline, index: int) -> Iterator[tuple[int, int, float]]:
     shares = _shares(played)
     if not sum(shares):
         load_pj, rest = load_pj + rest, 0.0
-    yield start, start + played.other_cycles, load_pj
+    yield start, start + max(1, machine_of(program.target_config).dispatch_cycles), load_pj
     whole = sum(shares) or 1
     for task, pj, share in zip(played.tasks, by_task, shares, strict=True):
         if task.length:

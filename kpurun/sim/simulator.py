@@ -81,7 +81,12 @@ class KPUSimulator:
     def get_state(self) -> SimulatorState:
         """Of the cycle that comes next."""
         timeline, now = self._timeline, self._cycle
-        done = sum(timeline.starts[index] + task.end <= now for index, task in timeline.tasks())
+        done, running = 0, []
+        for index, task in timeline.tasks():
+            start, end = timeline.starts[index] + task.start, timeline.starts[index] + task.end
+            done += end <= now
+            if start <= now < end:
+                running.append(task)
         if now >= self.total_cycles:
             units = dict.fromkeys((*_names(), "dispatch"), IDLE)
             return SimulatorState(now, True, None, 0, units, 0, 0, done)
@@ -89,7 +94,7 @@ class KPUSimulator:
         index = bisect_right(timeline.starts, now) - 1
         played, local = timeline.played[index], now - timeline.starts[index]
         units = dict.fromkeys(_names(), IDLE)
-        for task in _running(played, local):
+        for task in reversed(running):  # what is loaded ahead gives way to the op's own
             units[task.resource.name.lower()] = _described(task)
         units["dispatch"] = timeline.ops[index].id if local < played.other_cycles else IDLE
         begun = [task.command.step for task in played.tasks if task.start <= local]
@@ -117,10 +122,6 @@ class KPUSimulator:
 
 def _names() -> Iterator[str]:
     return (resource.name.lower() for resource in Resource)
-
-
-def _running(played: PlayedOp, cycle: int) -> Iterator[Task]:
-    return (task for task in played.tasks if task.start <= cycle < task.end)
 
 
 def _described(task: Task) -> str:

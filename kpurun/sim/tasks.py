@@ -5,16 +5,18 @@ them, and without double buffering one command follows another.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 
 from formats.config import KPUConfig
 from formats.program import MemoryType, TileConfig
 from kpurun.buffers import l1_buffers, l2_buffers
+from kpurun.compute import ArrayWork
 from kpurun.loops import resolve
 from kpurun.tiles import Command, Compute, Load, Store, tile_commands
-from kpurun.timing import cycles
+from kpurun.timing import cycles, parts
 from kpurun.work import Work
 
 DRAM, L2, L1 = MemoryType.DRAM, MemoryType.SRAM_L2, MemoryType.SRAM_L1
@@ -33,14 +35,25 @@ class Resource(IntEnum):
 @dataclass(eq=False)
 class Task:
     """A command that may start when all in `after` have ended; start and end in cycles of its op,
-    -1 until it is played."""
+    -1 until it is played. parts: what it deals over the arrays if it need not have them all. ahead:
+    how many ops before its own it may run, where others may interrupt it.
+    """
 
     command: Command
     resource: Resource
     length: int
+    parts: ArrayWork | None = None
+    ahead: int = 0
     after: list["Task"] = field(default_factory=list)
     start: int = -1
     end: int = -1
+    done: int = 0  # cycles of a load ahead, before its op began
+    resumed: int = -1  # when the rest of it began
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether it adds to sums that the tile before it leaves in L1."""
+        return isinstance(self.command, Compute) and not self.command.place.is_first
 
 
 @dataclass
@@ -48,6 +61,7 @@ class Tasks:
     """All tasks of an op, in program order, and in queues whose tasks start in order."""
 
     every: list[Task] = field(default_factory=list)
+    ahead: list[Task] = field(default_factory=list)  # that may run before their op
     queues: dict[tuple[Resource, type[Command]], list[Task]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -55,16 +69,26 @@ class Tasks:
     def add(self, task: Task) -> Task:
         """Append a task to its queue: loads and stores of a resource overtake each other."""
         self.every.append(task)
+        if task.ahead:
+            self.ahead.append(task)
         self.queues[task.resource, type(task.command)].append(task)
         return task
 
 
-def tasks_of(work: Work, tiling: TileConfig | None, config: KPUConfig) -> Tasks:
-    """The tasks of one op; none for a view."""
+def tasks_of(
+    work: Work,
+    tiling: TileConfig | None,
+    config: KPUConfig,
+    ahead: Mapping[str, int] = MappingProxyType({}),
+) -> Tasks:
+    """The tasks of one op; none for a view.
+
+    ahead: tensor id -> how many ops before this one its first tiles may be loaded into L2.
+    """
     loops = resolve(work.nest, tiling)
     if loops.copies == 1 and loops.is_split:
         return _one_by_one(tile_commands(work, tiling), config)
-    walk = _Walk(work, tiling, config)
+    walk = _Walk(work, tiling, config, ahead)
     for command in tile_commands(work, tiling):
         walk.add(command)
     return walk.tasks
@@ -74,7 +98,7 @@ def _one_by_one(commands: Iterable[Command], config: KPUConfig) -> Tasks:
     tasks = Tasks()
     for command in commands:
         before = tasks.every[-1:]
-        tasks.add(Task(command, _resource(command), cycles(command, config), list(before)))
+        tasks.add(Task(command, _resource(command), cycles(command, config), after=list(before)))
     return tasks
 
 
@@ -87,8 +111,15 @@ def _resource(command: Command) -> Resource:
 class _Walk:
     """What the buffers hold while the commands are listed, and who still uses it."""
 
-    def __init__(self, work: Work, tiling: TileConfig | None, config: KPUConfig) -> None:
+    def __init__(
+        self,
+        work: Work,
+        tiling: TileConfig | None,
+        config: KPUConfig,
+        ahead: Mapping[str, int],
+    ) -> None:
         self.tasks = Tasks()
+        self._ahead = ahead
         self._config = config
         self._writes = [write.tensor_id for write in work.writes]
         self._copies: dict[Place, int] = {
@@ -105,7 +136,8 @@ class _Walk:
 
     def add(self, command: Command) -> None:
         """The next command in program order."""
-        task = Task(command, _resource(command), cycles(command, self._config))
+        length, dealt = cycles(command, self._config), parts(command, self._config)
+        task = Task(command, _resource(command), length, dealt)
         if isinstance(command, Load):
             self._load(command, task)
         elif isinstance(command, Compute):
@@ -120,6 +152,8 @@ class _Walk:
         earlier, copies = self._fills[place], self._copies[place]
         if len(earlier) >= copies:
             task.after += self._users[earlier[-copies]]
+        elif command.target is L2:
+            task.ahead = self._ahead.get(command.tensor_id, 0)
         staged = self._held.get((command.source, command.tensor_id))
         if staged is not None:
             self._use(staged, task)

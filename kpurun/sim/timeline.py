@@ -7,11 +7,10 @@ from itertools import accumulate
 from formats.errors import LimitError
 from formats.profile import KPUPerformanceMetrics
 from formats.program import KPUOp, KPUProgram
-from kpurun.metrics import estimate_op, summarize
-from kpurun.sim.play import PlayedOp, play
-from kpurun.sim.tasks import Task
+from kpurun.metrics import estimates, planned_ops, summarize
+from kpurun.sim.play import PlayedOp, play_all
+from kpurun.sim.tasks import Task, tasks_of
 from kpurun.timing import OpEstimate
-from kpurun.work import work_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,13 @@ def simulate(program: KPUProgram, max_cycles: int | None = None) -> Timeline:
     played: list[PlayedOp] = []
     costs: list[OpEstimate] = []
     now = 0
-    for op in ops:
-        played.append(play(work_of(program, op), op.tiling, config))
-        costs.append(_as_played(estimate_op(program, op), played[-1]))
-        now += played[-1].total_cycles
+    planned, table = planned_ops(program), estimates(program)
+    tasks = (tasks_of(each.work, each.tiling, config, each.ahead) for each in planned)
+    most_ahead = max((buffer.prefetch_ops for buffer in program.buffers), default=0)
+    for op, each in zip(ops, play_all(tasks, config, most_ahead), strict=True):
+        played.append(each)
+        costs.append(_as_played(table[op.id], each))
+        now += each.total_cycles
         if max_cycles is not None and now > max_cycles:
             raise LimitError(f"op {op.name or op.id} ends in cycle {now:,}, beyond {max_cycles:,}")
     starts = accumulate((each.total_cycles for each in played[:-1]), initial=0)

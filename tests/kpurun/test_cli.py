@@ -171,7 +171,7 @@ def one_line_error(capsys) -> str:
         (["--random", "0", "-o", "-", "--json"], 2, "can go to stdout"),
         (["--random", "-1"], 2, "--random"),
         (["--random", "0", "--repeat", "0"], 2, "--repeat"),
-        (["--random", "0", "--mode", "power_trace"], 4, "not available in this version"),
+        (["--random", "0", "--max-cycles", "10", "--mode", "cycle_accurate"], 5, "beyond 10"),
         (["--random", "0", "--mode", "powertrace"], 2, "did you mean power_trace?"),
         (["--random", "0", "--engine", "turbo"], 2, "fast, reference"),
         (["--random", "0", "--config", "swkpu-v9"], 2, "swkpu-v1"),

@@ -79,10 +79,10 @@ def test_lanes_that_multiply_pay_for_multiplying():
     assert found.macs == found.lane_macs == work.nest.points
     energy = energy_pj(found, CONFIG, FP16)
     assert energy.mac_pj == pytest.approx(0.4 * work.nest.points)
-    assert energy.vector_pj == pytest.approx(0.12 * 24 * 5 * 5)  # one conversion per output
+    assert energy.vector_pj == 0  # results are rounded on their way out
 
 
 def test_pooling_does_not_multiply():
     found = estimate(WORKS["max pool"], None, CONFIG)
     assert (found.macs, found.lane_macs) == (0, 0)
-    assert found.lane_ops == 6 * 7 * 7 * (9 + 1)  # nine comparisons, one conversion
+    assert found.lane_ops == 6 * 7 * 7 * 9  # comparisons

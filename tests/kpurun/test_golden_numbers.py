@@ -11,7 +11,7 @@ from tests.kpurun.programs import loaded
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
-# Both programs: a 3×3 convolution with padding, + bias [0.5, -0.25, 0.125, 1] + skip, clipped at 0,
+# All programs: a 3×3 convolution with padding, + bias [0.5, -0.25, 0.125, 1] + skip, clipped at 0,
 # and the mean of its 4·16 values. An image of zeros with a one at (1, 1) of channel 0 brings the
 # nine weights 27f … 27f + 8 of filter f, in units of that version, to the 3×3 pixels around it.
 IMAGE = np.zeros((1, 3, 4, 4))
@@ -26,6 +26,7 @@ MEANS = {
     # nine times -2.25, + 279·0.5 = 119.25, elsewhere below 0; 16·0.625 + 522·0.125 = 75.25;
     # 16·1 + 765 = 781
     "1.1": (33 + 119.25 + 75.25 + 781) / 64,
+    "1.2": (33 + 119.25 + 75.25 + 781) / 64,
 }
 
 

@@ -10,7 +10,7 @@ from formats.precision import KPUPrecision
 from formats.profile import OP_COLUMNS, OP_FIGURES, Bound, KPUPerformanceMetrics
 from formats.program import Buffer, KPUProgram, MemoryLayout, MemoryType, TileConfig
 from kpurun.machine import machine_of
-from kpurun.metrics import estimate_op, events, live_l2_bytes, summarize
+from kpurun.metrics import estimates, events, live_l2_bytes, summarize
 from tests.kpurun.programs import ProgramBuilder
 
 SUMMED = {
@@ -124,8 +124,9 @@ def test_rows_have_every_figure_and_views_cost_nothing(metrics):
 
 def test_an_op_is_estimated_in_its_tiles(program):
     conv = program.ops[0]
-    assert estimate_op(program, conv).steps == 4
-    assert estimate_op(program, replace(conv, tiling=None)).steps == 1
+    assert estimates(program)[conv.id].steps == 4
+    whole = replace(program, ops=(replace(conv, tiling=None), *program.ops[1:]))
+    assert estimates(whole)[conv.id].steps == 1
 
 
 def test_every_op_pays_for_its_own_precision(program):

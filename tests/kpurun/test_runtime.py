@@ -93,11 +93,24 @@ def test_an_overflow_is_reported_with_the_op():
 
 
 @pytest.mark.parametrize("mode", ["cycle_accurate", SimulationMode.POWER_TRACE])
-def test_a_mode_of_a_later_version_is_refused_not_pretended(mode):
-    result = loaded(classifier()).execute({"image": IMAGE}, mode)
+def test_a_simulation_gives_the_values_of_a_functional_run_and_its_own_cycles(mode):
+    runtime = loaded(classifier())
+    functional, simulated = (
+        runtime.execute({"image": IMAGE}),
+        runtime.execute({"image": IMAGE}, mode),
+    )
+    for name, value in functional.outputs.items():
+        np.testing.assert_array_equal(simulated.outputs[name], value)
+    assert simulated.metrics.total_cycles >= functional.metrics.total_cycles
+    assert simulated.mode.value == getattr(mode, "value", mode)
+
+
+def test_a_simulation_that_takes_too_long_is_an_error_of_the_result():
+    runtime = KPURuntime(max_cycles=10)
+    runtime.load_program(classifier())
+    result = runtime.execute({"image": IMAGE}, "cycle_accurate")
     assert not result.success
-    assert result.error_message.endswith("is not available in this version: use functional")
-    assert result.mode.value == getattr(mode, "value", mode)
+    assert "beyond 10" in result.error_message
 
 
 def test_the_hosts_own_enum_is_a_mode():

@@ -16,7 +16,7 @@ from kpurun.loops import resolve
 from kpurun.machine import machine_of
 from kpurun.ops.loopnest import Unit
 from kpurun.ops.types import TensorType
-from kpurun.pipeline import flow_of
+from kpurun.pipeline import computing, flow_of
 from kpurun.plan import plan_of
 from kpurun.tiles import Compute, Load, Store, tile_commands, tiling_problems
 from kpurun.timing import cycles, estimate
@@ -55,8 +55,9 @@ def test_the_closed_form_equals_the_commands(case):
         listed[*key, "bytes"] += command.transfer.bytes
         listed[*key, "transfers"] += 1
 
-    flow = flow_of(plan_of(work), resolve(work.nest, tiling), machine_of(CONFIG))
-    closed = Counter(compute=flow.compute_cycles)
+    plan, loops, machine = plan_of(work), resolve(work.nest, tiling), machine_of(CONFIG)
+    flow = flow_of(plan, loops, machine)
+    closed = Counter(compute=computing(plan, loops, machine).one_by_one)
     for side, traffics in (("read", flow.reads), ("write", flow.writes)):
         for operand, levels in enumerate(traffics):
             for level, traffic in enumerate(levels):

@@ -209,7 +209,7 @@ def test_roofline_estimate_pipeline_and_serial_sum_come_in_this_order(data):
         assert found.total_cycles == played.total_cycles == serial
         return
     assert found.total_cycles <= played.total_cycles <= serial
-    assert found.compute_cycles == played.compute_cycles
+    assert found.compute_cycles <= played.compute_cycles
 
 
 @pytest.mark.parametrize("name", sorted(WORKS))

@@ -49,18 +49,31 @@ def test_operands_keep_their_place_and_storage():
     assert built.writes[0].tensor_id == "y"
 
 
-def test_the_drain_edge_adds_the_bias_the_stages_and_the_conversion():
+def test_the_drain_edge_adds_the_bias_and_the_stages():
     residual = placed("r", 1, 4, 6, 6)
     epilogue = (EpilogueStage("Swish"), EpilogueStage("Add", operand=3))
 
     built = work("Conv", CONV, [IMAGE, FILTERS, BIAS, residual], [MAPS], epilogue)
 
-    assert built.epilogue_lane_ops == 1 + 4 + 1 + 1  # bias, Swish, Add, to fp16
+    assert built.epilogue_lane_ops == 1 + 4 + 1  # bias, Swish, Add; rounded on the way out
 
 
 def test_an_output_left_in_fp32_is_not_converted():
     fp32_maps = placed("y", 1, 4, 6, 6, dtype=DType.FP32)
     assert work("Conv", CONV, [IMAGE, FILTERS], [fp32_maps]).epilogue_lane_ops == 0
+
+
+@pytest.mark.parametrize("last", ["Relu", "Clip"])
+def test_a_last_clamp_is_free_beside_other_work(last):
+    epilogue = (EpilogueStage("Swish"), EpilogueStage(last))
+    built = work("Conv", CONV, [IMAGE, FILTERS, BIAS], [MAPS], epilogue)
+    assert built.epilogue_lane_ops == 1 + 4  # bias, Swish
+
+
+def test_a_clamp_that_others_follow_is_work():
+    epilogue = (EpilogueStage("Relu"), EpilogueStage("Swish"))
+    built = work("Conv", CONV, [IMAGE, FILTERS, BIAS], [MAPS], epilogue)
+    assert built.epilogue_lane_ops == 1 + 1 + 4  # bias, Relu, Swish
 
 
 def test_a_depthwise_bias_is_where_the_accumulator_starts():
@@ -70,7 +83,7 @@ def test_a_depthwise_bias_is_where_the_accumulator_starts():
     built = work("Conv", {"group": 8, **CONV}, reads, [placed("y", 1, 8, 6, 6)])
 
     assert built.nest.unit is Unit.VECTOR
-    assert built.epilogue_lane_ops == 1  # to fp16
+    assert built.epilogue_lane_ops == 0  # rounded on the way out
 
 
 @pytest.mark.parametrize(
@@ -129,7 +142,7 @@ def test_an_identity_with_a_stage_runs_on_the_vector_unit():
 
     assert built.nest.unit is Unit.VECTOR
     assert built.nest.lane_ops == 0
-    assert built.epilogue_lane_ops == 2  # Relu, to fp16
+    assert built.epilogue_lane_ops == 1  # clamped and rounded on the way through
 
 
 def test_data_that_only_moves_costs_no_lane():
@@ -205,8 +218,8 @@ def test_the_bytes_of_scales_are_counted():
 @pytest.mark.parametrize(
     ("reads", "output", "lane_ops"),
     [
-        ((CODES, CODED_FILTERS, SCALES), CODED_MAPS, 1 + 1),  # scale, to codes
-        ((CODES, CODED_FILTERS, BIAS, SCALES), CODED_MAPS, 1 + 1),  # scale and bias, to codes
+        ((CODES, CODED_FILTERS, SCALES), CODED_MAPS, 1),
+        ((CODES, CODED_FILTERS, BIAS, SCALES), CODED_MAPS, 1),
         ((CODES, CODED_FILTERS, BIAS, SCALES), replace(MAPS, dtype=DType.FP32), 1),
     ],
     ids=["scale", "scale and bias", "to fp32"],
