@@ -1,0 +1,153 @@
+"""A whole program in tiles, op by op against the reference engine on the operands it really had.
+
+Every op that is right makes the next one start from the same values, so a program whose ops all
+agree computes what the reference engine computes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import formats
+from formats.errors import CheckError, UnsupportedOpError
+from formats.precision import DType
+from formats.program import KPUOp, KPUProgram, KPUTensor
+from kpurun.engine.tiled.expected import Expected, expected_of
+from kpurun.engine.tiled.kernels import KERNELS
+from kpurun.engine.tiled.memory import RAW_TYPES, Held, Memories, hold, whole
+from kpurun.engine.tiled.player import Commands, OpPlayer, Played, Route, named
+from kpurun.engine.tiled.tile import encoded, values_kept
+from kpurun.ops.loopnest import Unit
+from kpurun.tiles import tile_commands
+from kpurun.work import work_of
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass
+class TileReport:
+    """What was executed and found equal. views: ops that move nothing. moved_bytes: by route."""
+
+    ops: int = 0
+    views: int = 0
+    tiles: int = 0
+    moved_bytes: Counter[Route] = field(default_factory=Counter)
+
+
+def check_tiles(
+    program: KPUProgram, inputs: Arrays, commands: Commands = tile_commands
+) -> TileReport:
+    """Execute a well-formed program in tiles; CheckError with the op, the tensor, the tile and the
+    first element that differs.
+
+    inputs: all inputs by tensor id. commands: what the machine is told to do for an op.
+    """
+    unknown = sorted({op.op_type for op in program.ops} - KERNELS.keys())
+    if unknown:
+        raise UnsupportedOpError(unknown, ["no tile of them can be executed"])
+    return _Run(program, inputs).run(commands)
+
+
+class _Run:
+    def __init__(self, program: KPUProgram, inputs: Arrays) -> None:
+        self._program = program
+        self._memories = Memories(program)
+        self._homes: dict[str, Held] = {}
+        self._report = TileReport()
+        for tensor in program.tensors.values():
+            if tensor.is_weight or tensor.is_input:
+                self._homes[tensor.id] = self._home(tensor)
+        stored = formats.weights(program)
+        for tensor_id, home in self._homes.items():
+            tensor = home.tensor
+            bits = _weight_bits(stored[tensor_id], tensor) if tensor.is_weight else None
+            if bits is None:
+                bits = encoded(np.asarray(inputs[tensor_id]), tensor)
+            home.fill(whole(tensor.shape), bits)
+
+    def run(self, commands: Commands) -> TileReport:
+        last = {i: op.schedule_order for op in self._program.get_ops_in_order() for i in op.input_ids}
+        for op in self._program.get_ops_in_order():
+            self._run_op(op, commands)
+            for tensor_id in {*op.input_ids, *op.output_ids}:
+                is_over = last.get(tensor_id, -1) <= op.schedule_order
+                if is_over and not self._program.tensors[tensor_id].is_output:
+                    self._homes.pop(tensor_id, None)
+        for tensor in self._program.get_output_tensors():
+            self._at_the_end(tensor)
+        return self._report
+
+    def _run_op(self, op: KPUOp, commands: Commands) -> None:
+        expected = expected_of(self._program, op, self._operand_values(op))
+        self._report.ops += 1
+        report = Played()
+        if work_of(self._program, op).nest.unit is Unit.VIEW:
+            self._report.views += 1
+            self._view(op)
+        else:
+            for tensor_id in op.output_ids:
+                self._homes[tensor_id] = self._home(self._program.tensors[tensor_id])
+            report = OpPlayer(self._program, op, self._memories, self._homes).play(commands)
+        self._report.tiles += report.tiles
+        self._report.moved_bytes += report.moved_bytes
+        for tensor_id, each in zip(op.output_ids, expected, strict=True):
+            self._compare(op, self._homes[tensor_id], each, report)
+
+    def _view(self, op: KPUOp) -> None:
+        """Another name for bytes that are there already."""
+        tensor = self._program.tensors[op.output_ids[0]]
+        home = self._home(tensor)
+        home.put[...] = self._homes[op.input_ids[0]].put.reshape(tensor.shape)
+        home.filled[...] = True
+        self._homes[tensor.id] = home
+
+    def _compare(self, op: KPUOp, home: Held, expected: Expected, report: Played) -> None:
+        tensor = home.tensor
+        if not home.filled.all():
+            element = tuple(int(each) for each in np.argwhere(~home.filled)[0])
+            raise CheckError(
+                f"{named(op)}: no tile stores element {list(element)} of {tensor.id!r}"
+            )
+        try:
+            bits = home.read(whole(tensor.shape))
+        except CheckError as error:
+            raise CheckError(f"{named(op)}: {error}") from error
+        found = values_kept(bits, tensor, None)
+        element = expected.first_difference(found)
+        if element is not None:
+            raise CheckError(
+                f"{report.tile_of(tensor.id, element) or named(op)}: element {list(element)} of "
+                f"{tensor.id!r} is {found[element]}, the reference has {expected.value[element]}"
+            )
+
+    def _operand_values(self, op: KPUOp) -> dict[str, np.ndarray]:
+        """Operands as the engines keep them, from the bytes that are in memory."""
+        values: dict[str, np.ndarray] = {}
+        for tensor_id in reversed(op.input_ids):
+            tensor = self._program.tensors[tensor_id]
+            try:
+                bits = self._homes[tensor_id].read(whole(tensor.shape))
+            except CheckError as error:
+                raise CheckError(f"{named(op)}: {error}") from error
+            values[tensor_id] = values_kept(bits, tensor, values.get(tensor.scales or ""))
+        return values
+
+    def _at_the_end(self, tensor: KPUTensor) -> None:
+        try:
+            self._homes[tensor.id].read(whole(tensor.shape))
+        except CheckError as error:
+            raise CheckError(f"after the last op: {error}") from error
+
+    def _home(self, tensor: KPUTensor) -> Held:
+        return hold(tensor, self._memories.home(tensor), whole(tensor.shape))
+
+
+def _weight_bits(stored: np.ndarray, tensor: KPUTensor) -> np.ndarray:
+    """A weight's elements in its shape; 4-bit ones in a byte each."""
+    if tensor.dtype is DType.INT4:
+        halves = np.stack([stored & 0xF, stored >> 4], axis=-1).ravel()
+        return halves[: int(np.prod(tensor.shape))].reshape(tensor.shape)
+    return stored.view(RAW_TYPES[8 * stored.dtype.itemsize]).reshape(tensor.shape)
+

@@ -1,0 +1,286 @@
+"""One op's tile commands, executed: bytes between memories, tiles computed from bytes in L1."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from formats.errors import CheckError, UnsupportedOpError
+from formats.program import KPUOp, KPUProgram, KPUTensor, MemoryType, TileConfig
+from kpurun.engine.reference import staged
+from kpurun.engine.storage import multiplies_codes
+from kpurun.engine.tiled.kernels import KERNELS, Kernel, kernel_of
+from kpurun.engine.tiled.memory import (
+    AbsentError,
+    Held,
+    Memories,
+    Positions,
+    hold,
+    lengths,
+    ranges,
+)
+from kpurun.engine.tiled.moves import picked_positions
+from kpurun.engine.tiled.operands import Spans, touched
+from kpurun.engine.tiled.order import Fill, Step, Task, played, tasks_of
+from kpurun.engine.tiled.places import Side, places_of
+from kpurun.engine.tiled.tile import Tile, encoded
+from kpurun.loops import Block, all_tiles, resolve
+from kpurun.ops import OPS
+from kpurun.ops.loopnest import Unit
+from kpurun.ops.opdef import complete
+from kpurun.plan import OperandPlan, plan_of
+from kpurun.tiles import Command, Load, Store
+from kpurun.transfer import physical_order
+from kpurun.work import Work, work_of
+
+L1, L2, DRAM = MemoryType.SRAM_L1, MemoryType.SRAM_L2, MemoryType.DRAM
+
+Commands = Callable[[Work, TileConfig | None], Iterable[Command]]
+Route = tuple[MemoryType, MemoryType]
+
+
+@dataclass
+class Played:
+    """What was executed of one op. stored: which spans of a result left L1, tile by tile."""
+
+    tiles: int = 0
+    moved_bytes: Counter[Route] = field(default_factory=Counter)
+    stored: list[tuple[str, Spans, str]] = field(default_factory=list)
+
+    def tile_of(self, tensor_id: str, element: tuple[int, ...]) -> str:
+        """The tile that last stored an element; empty if none did."""
+        for stored_id, spans, tile in reversed(self.stored):
+            inside = zip(spans, element, strict=True) if stored_id == tensor_id else ()
+            if stored_id == tensor_id and all(low <= at < high for (low, high), at in inside):
+                return tile
+        return ""
+
+
+class OpPlayer:
+    """One op that moves something. Its results must have homes into which nothing was put yet."""
+
+    def __init__(
+        self, program: KPUProgram, op: KPUOp, memories: Memories, homes: Mapping[str, Held]
+    ) -> None:
+        if op.op_type not in KERNELS:
+            raise UnsupportedOpError([op.op_type], [f"op {op.id} cannot be executed in tiles"])
+        self._program = program
+        self._op = op
+        self._memories = memories
+        self._homes = homes
+        self._work = work_of(program, op)
+        self._plan = plan_of(self._work)
+        self._loops = resolve(self._work.nest, op.tiling)
+        buffers = [buffer for buffer in program.buffers if buffer.op_id == op.id]
+        self._places = places_of(op, self._work, op.tiling, buffers)
+        self._blocks = list(all_tiles(self._loops))
+        self._attributes = complete(OPS[op.op_type], op.attributes)
+        self._held: dict[Fill, Held] = {}
+        self._accumulators: dict[int, Held] = {}
+        self.report = Played()
+
+    def play(self, commands: Commands) -> Played:
+        """Execute everything; CheckError where a command cannot find what it needs."""
+        tasks = tasks_of(
+            commands(self._work, self._op.tiling), self._plan, self._loops, self._places
+        )
+        for task in played(tasks):
+            command = task.command
+            try:
+                if isinstance(command, Step):
+                    self._compute(command)
+                elif isinstance(command, Load):
+                    self._load(command, task)
+                else:
+                    self._store(command, task)
+            except (CheckError, AbsentError) as error:
+                raise CheckError(f"{self._where(command)}: {error}") from error
+        return self.report
+
+    def _load(self, command: Load, task: Task) -> None:
+        operand = self._plan.reads[command.operand]
+        tensor = self._program.tensors[command.tensor_id]
+        positions: Positions = tuple(ranges(command.spans))
+        if operand.scattered:
+            l2_block, l1_block = self._blocks[command.step]
+            block = l2_block if command.source is DRAM else l1_block
+            positions = self._fetched(operand, block)
+        bits = self._read(self._source(tensor, task), positions, tensor)
+        assert task.target is not None, "a load has a fill"
+        self._begin(task.target, tensor, positions).fill(positions, bits)
+        self._count(command, bits, operand)
+
+    def _store(self, command: Store, task: Task) -> None:
+        operand = self._plan.writes[command.operand]
+        tensor = self._program.tensors[command.tensor_id]
+        positions = tuple(ranges(command.spans))
+        assert task.source is not None, "a store has a fill"
+        if task.source not in self._held:
+            raise CheckError(f"there is no result of {tensor.id!r} to store")
+        bits = self._read(self._held[task.source], positions, tensor)
+        target = self._homes[tensor.id]
+        if task.target is not None:
+            if task.target not in self._held:
+                l2_block, _ = self._blocks[command.step]
+                staged_positions = tuple(ranges(touched(operand, l2_block)))
+                self._begin(task.target, tensor, staged_positions)
+            target = self._held[task.target]
+        if target.is_filled(positions):
+            raise CheckError(f"a part of {tensor.id!r} is stored twice")
+        target.fill(positions, bits)
+        self._count(command, bits, operand)
+        if command.source is L1:
+            self.report.stored.append((tensor.id, command.spans, self._where(command)))
+
+    def _compute(self, step: Step) -> None:
+        tile = self._tile(step.block, lambda number: self._operand(step, number))
+        kernel = kernel_of(tile)
+        self.report.tiles += 1
+        results = kernel.partial(tile)
+        is_split = not (step.is_first and step.is_last)
+        if is_split:
+            results = (self._accumulated(step, kernel, results[0]),)
+        if not step.is_last:
+            return
+        if kernel.finish is not None:
+            results = (kernel.finish(tile, results[0]),)
+        if self._op.epilogue:
+            operands = {
+                stage.operand: tile.real(stage.operand)
+                for stage in self._op.epilogue
+                if stage.operand is not None
+            }
+            results = (staged(self._op, results[0], operands),)
+        for number, result in enumerate(results):
+            self._keep(step, number, result)
+
+    def _keep(self, step: Step, number: int, result: np.ndarray) -> None:
+        """A complete result goes to L1, rounded unless its bits were only moved."""
+        if not result.size:
+            return
+        fill = step.writes[number]
+        tensor = self._program.tensors[self._op.output_ids[number]]
+        positions = tuple(ranges(touched(self._plan.writes[number], step.block)))
+        is_raw = self._work.nest.unit is Unit.MOVE and self._op.op_type != "Shape"
+        bits = result if is_raw else encoded(result, tensor)
+        self._begin(fill, tensor, positions).fill(positions, bits)
+
+    def _accumulated(self, step: Step, kernel: Kernel, partial: np.ndarray) -> np.ndarray:
+        """The sums so far, which L1 holds between tiles in the accumulator's type."""
+        if kernel.join is None:
+            raise CheckError("its tiles depend on one another, but cannot be reduced one by one")
+        dtype = self._accumulator_type(partial)
+        total = partial.astype(dtype)
+        positions = tuple(ranges(touched(self._plan.writes[0], step.block)))
+        if not step.is_first:
+            held = self._accumulators.get(0)
+            if held is None or held.positions != positions:
+                raise CheckError("L1 holds no partial sums of its output")
+            total = kernel.join(held.read(positions).view(dtype), total)
+        if step.is_last:
+            return total
+        tensor = self._program.tensors[self._op.output_ids[0]]
+        box = self._memories.box(
+            L1,
+            self._places.accumulators[0],
+            total.shape,
+            tuple(range(total.ndim)),
+            8 * dtype.itemsize,
+        )
+        self._accumulators[0] = hold(tensor, box, positions)
+        bits = np.ascontiguousarray(total).view(f"<u{dtype.itemsize}").reshape(total.shape)
+        self._accumulators[0].fill(positions, bits)
+        return total
+
+    def _accumulator_type(self, partial: np.ndarray) -> np.dtype[np.generic]:
+        """int32 of codes, fp32 of floats, integers as they are."""
+        if partial.dtype.kind in "iu":
+            return partial.dtype
+        is_whole = multiplies_codes(self._program, self._op) and not any(
+            self._program.tensors[tensor_id].group_size for tensor_id in self._op.input_ids[:2]
+        )
+        return np.dtype(np.int32 if is_whole else np.float32)
+
+    def _tile(self, block: Block, bits: Callable[[int], np.ndarray]) -> Tile:
+        return Tile(self._program, self._op, self._attributes, self._plan, block, bits)
+
+    def _operand(self, step: Step, number: int) -> np.ndarray:
+        """What L1 holds of a read, as much of it as the step touches."""
+        operand, tensor = self._plan.reads[number], self._tensor(number)
+        wanted: Positions = tuple(ranges(touched(operand, step.block)))
+        if operand.scattered:
+            indices = None
+            if self._op.op_type == "Gather":
+                indices = self._tile(step.block, lambda n: self._operand(step, n)).stored(1)
+            wanted = picked_positions(self._tile(step.block, lambda _: np.empty(0)), indices)
+        if not prod(lengths(wanted)):
+            return np.zeros(lengths(wanted), self._homes[tensor.id].put.dtype)
+        fill = step.reads.get(number)
+        if fill is None or fill not in self._held:
+            raise CheckError(f"nothing of {tensor.id!r} was loaded into L1")
+        return self._read(self._held[fill], wanted, tensor)
+
+    def _fetched(self, operand: OperandPlan, block: Block) -> Positions:
+        """What a load of a scattered operand brings: each position that the block asks for, or all
+        of an axis that has no more than that. DMA and mover look indices up where they live."""
+        indices = None
+        if self._op.op_type == "Gather":
+            tensor = self._tensor(1)
+            wanted = tuple(ranges(touched(self._plan.reads[1], block)))
+            tile = self._tile(block, lambda _: self._homes[tensor.id].read(wanted))
+            indices = tile.stored(1)
+        picked = picked_positions(self._tile(block, lambda _: np.empty(0)), indices)
+        return tuple(
+            range(axis.size) if operand.extent(number, block.sizes) == axis.size else positions
+            for number, (axis, positions) in enumerate(zip(operand.axes, picked, strict=True))
+        )
+
+    def _source(self, tensor: KPUTensor, task: Task) -> Held:
+        if task.source is None:
+            return self._homes[tensor.id]
+        if task.source not in self._held:
+            raise CheckError(f"nothing of {tensor.id!r} was loaded into L2")
+        return self._held[task.source]
+
+    def _read(self, held: Held, positions: Positions, tensor: KPUTensor) -> np.ndarray:
+        try:
+            return held.read(positions)
+        except AbsentError as error:
+            raise CheckError(
+                f"{error} of {tensor.id!r} is not in the piece that {held.box.memory.value} holds"
+            ) from error
+
+    def _begin(self, fill: Fill, tensor: KPUTensor, positions: Positions) -> Held:
+        """Room for a tile in the copy of its buffer whose turn it is."""
+        slots = self._places.slots[fill.side, fill.memory]
+        operands = self._plan.writes if fill.side.is_write else self._plan.reads
+        operand = operands[fill.side.number]
+        order = physical_order(len(positions), operand.operand.format)
+        address = slots.address_of(fill.number)
+        box = self._memories.box(fill.memory, address, lengths(positions), order, operand.bits)
+        self._held.pop(fill._replace(number=fill.number - 2 * slots.copies), None)
+        self._held[fill] = hold(tensor, box, positions)
+        return self._held[fill]
+
+    def _tensor(self, number: int) -> KPUTensor:
+        return self._program.tensors[self._op.input_ids[number]]
+
+    def _count(self, command: Load | Store, bits: np.ndarray, operand: OperandPlan) -> None:
+        moved = -(-bits.size * operand.bits // 8)
+        self.report.moved_bytes[command.source, command.target] += moved
+
+    def _where(self, command: Load | Store | Step) -> str:
+        """The op and the tile, as a person finds them."""
+        block = self._blocks[command.step][1]
+        parts = [
+            f"{dim.name} {start}:{start + size}"
+            for dim, start, size in zip(self._plan.dims, *block, strict=True)
+            if size < dim.size
+        ]
+        return f"{named(self._op)}, tile {command.step} ({', '.join(parts) or 'all of it'})"
+
+
+def named(op: KPUOp) -> str:
+    return f"op {op.id!r} ({op.op_type})"
