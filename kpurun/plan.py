@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import prod
 
-from formats.precision import BITS
+from formats.precision import BITS, DType
 from formats.program import MemoryType
 from kpurun.loops import Loops
 from kpurun.machine import Machine
@@ -124,6 +124,11 @@ class Plan:
     def multiplies(self) -> bool:
         """Whether points are multiply-accumulates: two operands follow the reduction."""
         return sum(bool(read.dims.intersection(self.reduced)) for read in self.reads) > 1
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """What a partial sum takes in L1: fp32, int32, or the integers that are summed."""
+        return 8 if any(write.operand.dtype is DType.INT64 for write in self.writes) else 4
 
     def writes_once(self, loops: Loops) -> bool:
         """Whether no element is written by two tiles (see `LoopNest.writes_once`)."""

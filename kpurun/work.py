@@ -172,7 +172,11 @@ def _is_same_bytes(source: Placed, view: Placed) -> bool:
     """In the same place and order; channels last, only an unchanged shape keeps the order."""
     in_place = source.memory_type is view.memory_type and source.format == view.format
     is_apart = None not in (source.root, view.root) and source.root != view.root
-    return in_place and not is_apart and (view.format == "NCHW" or source.type.shape == view.type.shape)
+    return (
+        in_place
+        and not is_apart
+        and (view.format == "NCHW" or source.type.shape == view.type.shape)
+    )
 
 
 def _epilogue_access(placed: Placed, nest: LoopNest) -> Access:

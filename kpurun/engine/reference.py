@@ -69,9 +69,7 @@ def accumulate(op: KPUOp, operands: tuple[np.ndarray, ...]) -> tuple[np.ndarray,
     return (staged(op, accumulator, dict(enumerate(operands))),)
 
 
-def staged(
-    op: KPUOp, accumulator: np.ndarray, operands: Mapping[int, np.ndarray]
-) -> np.ndarray:
+def staged(op: KPUOp, accumulator: np.ndarray, operands: Mapping[int, np.ndarray]) -> np.ndarray:
     """The accumulator after the stages of the op's epilogue; operands: by their index in the op."""
     for stage in op.epilogue:
         accumulator = _apply(stage, accumulator, operands)

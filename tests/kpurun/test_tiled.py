@@ -13,7 +13,13 @@ from tests.kpurun.tiled_programs import between_copies, in_random_tiles
 from tests.op_cases import CASES
 
 import os
-SETTINGS = settings(max_examples=int(os.environ.get("EX", 4)), deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+
+SETTINGS = settings(
+    max_examples=int(os.environ.get("EX", 4)),
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def test_every_op_of_the_machine_can_be_executed_in_tiles():
@@ -25,7 +31,11 @@ def test_every_op_of_the_machine_can_be_executed_in_tiles():
 @given(data=st.data())
 def test_an_op_in_tiles_is_the_reference(case, data):
     arrays = case.arrays(data.draw(st.integers(0, 9)))
-    constants = data.draw(st.sets(st.integers(0, len(arrays)-1),max_size=len(arrays)-1)) if len(arrays)>1 else ()
+    constants = (
+        data.draw(st.sets(st.integers(0, len(arrays) - 1), max_size=len(arrays) - 1))
+        if len(arrays) > 1
+        else ()
+    )
     program, inputs = between_copies(case, arrays, constants)
     program = data.draw(in_random_tiles(program))
     check_tiles(program, inputs)
@@ -36,7 +46,11 @@ def test_an_op_in_tiles_is_the_reference(case, data):
 @given(data=st.data())
 def test_an_op_on_codes_in_tiles_is_the_reference(case, data):
     arrays = case.arrays(data.draw(st.integers(0, 9)))
-    constants = data.draw(st.sets(st.integers(0, len(arrays)-1),max_size=len(arrays)-1)) if len(arrays)>1 else ()
+    constants = (
+        data.draw(st.sets(st.integers(0, len(arrays) - 1), max_size=len(arrays) - 1))
+        if len(arrays) > 1
+        else ()
+    )
     program, inputs = between_copies(case, arrays, constants, coded_too=True)
     program = data.draw(in_random_tiles(program))
     check_tiles(program, inputs)

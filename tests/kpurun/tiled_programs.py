@@ -79,7 +79,10 @@ def _buffers(op: KPUOp, needed, memory: MemoryType, address: int) -> list[Buffer
 
 
 def between_copies(
-    case: OpCase, arrays: Sequence[np.ndarray], constants: Sequence[int] = (), coded_too: bool = False
+    case: OpCase,
+    arrays: Sequence[np.ndarray],
+    constants: Sequence[int] = (),
+    coded_too: bool = False,
 ) -> tuple[KPUProgram, dict[str, np.ndarray]]:
     """A case whose operands and results are copied, so that they may lie anywhere in any order, and
     its inputs. Operands of the indices in `constants` are weights."""

@@ -68,7 +68,9 @@ class _Run:
             home.fill(whole(tensor.shape), bits)
 
     def run(self, commands: Commands) -> TileReport:
-        last = {i: op.schedule_order for op in self._program.get_ops_in_order() for i in op.input_ids}
+        last = {
+            i: op.schedule_order for op in self._program.get_ops_in_order() for i in op.input_ids
+        }
         for op in self._program.get_ops_in_order():
             self._run_op(op, commands)
             for tensor_id in {*op.input_ids, *op.output_ids}:
@@ -150,4 +152,3 @@ def _weight_bits(stored: np.ndarray, tensor: KPUTensor) -> np.ndarray:
         halves = np.stack([stored & 0xF, stored >> 4], axis=-1).ravel()
         return halves[: int(np.prod(tensor.shape))].reshape(tensor.shape)
     return stored.view(RAW_TYPES[8 * stored.dtype.itemsize]).reshape(tensor.shape)
-

@@ -96,4 +96,3 @@ def _room(program: KPUProgram, op: KPUOp, own: tuple[np.ndarray, ...]) -> np.nda
     (magnitude,) = evaluate(op.op_type, attributes, magnitudes)
     depth = prod(plan.dims[dim].size for dim in plan.reduced)
     return np.asarray(unit * (8 + 4 * depth**0.5) * magnitude)
-

@@ -1,7 +1,6 @@
 """Ops that pick, join and rename elements, of one tile: on stored bits, or on numbers where the
 result is stored in another way."""
 
-
 import numpy as np
 
 from kpurun.engine.tiled.memory import Positions

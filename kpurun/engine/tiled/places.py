@@ -38,10 +38,10 @@ class Slots:
 
 @dataclass(frozen=True)
 class Places:
-    """Slots of every operand in L1 and L2, and addresses of accumulators, by number of the write."""
+    """Slots of every operand in L1 and L2, and those of partial sums, by number of the write."""
 
     slots: dict[tuple[Side, MemoryType], Slots]
-    accumulators: dict[int, int]
+    accumulators: dict[int, Slots]
 
 
 def places_of(
@@ -58,7 +58,7 @@ def places_of(
     ]
     staged = [side for side, operand in sides if operand.staged]
     slots: dict[tuple[Side, MemoryType], Slots] = {}
-    accumulators: dict[int, int] = {}
+    accumulators: dict[int, Slots] = {}
     used: dict[tuple[str, MemoryType], int] = {}
     for memory, keys, needed in (
         (L1, [side for side, _ in sides], l1_buffers(work, tiling)),
@@ -70,7 +70,8 @@ def places_of(
             used[key] = offset + each.size_bytes
             address = _buffer(op, given, key, used[key]).base_address + offset
             if each.is_accumulator:
-                accumulators[op.output_ids.index(each.tensor_id)] = address
+                number_of_write = op.output_ids.index(each.tensor_id)
+                accumulators[number_of_write] = Slots(address, each.tile_bytes, 1)
             else:
                 slots[keys[number], memory] = Slots(address, aligned(each.tile_bytes), each.copies)
     return Places(slots, accumulators)

@@ -138,6 +138,8 @@ class OpPlayer:
         tile = self._tile(step.block, lambda number: self._operand(step, number))
         kernel = kernel_of(tile)
         self.report.tiles += 1
+        if step.is_last:
+            self._begin_results(step)
         results = kernel.partial(tile)
         is_split = not (step.is_first and step.is_last)
         if is_split:
@@ -156,16 +158,22 @@ class OpPlayer:
         for number, result in enumerate(results):
             self._keep(step, number, result)
 
+    def _begin_results(self, step: Step) -> None:
+        """Results drain while operands are still read: their bytes change before anything is."""
+        for number, operand in enumerate(self._plan.writes):
+            positions = tuple(ranges(touched(operand, step.block)))
+            if prod(lengths(positions)):
+                tensor = self._program.tensors[self._op.output_ids[number]]
+                content = self._begin(step.writes[number], tensor, positions).box.content
+                np.invert(content, out=content)
+
     def _keep(self, step: Step, number: int, result: np.ndarray) -> None:
         """A complete result goes to L1, rounded unless its bits were only moved."""
         if not result.size:
             return
-        fill = step.writes[number]
-        tensor = self._program.tensors[self._op.output_ids[number]]
-        positions = tuple(ranges(touched(self._plan.writes[number], step.block)))
+        held = self._held[step.writes[number]]
         is_raw = self._work.nest.unit is Unit.MOVE and self._op.op_type != "Shape"
-        bits = result if is_raw else encoded(result, tensor)
-        self._begin(fill, tensor, positions).fill(positions, bits)
+        held.fill(held.positions, result if is_raw else encoded(result, held.tensor))
 
     def _accumulated(self, step: Step, kernel: Kernel, partial: np.ndarray) -> np.ndarray:
         """The sums so far, which L1 holds between tiles in the accumulator's type."""
@@ -182,13 +190,10 @@ class OpPlayer:
         if step.is_last:
             return total
         tensor = self._program.tensors[self._op.output_ids[0]]
-        box = self._memories.box(
-            L1,
-            self._places.accumulators[0],
-            total.shape,
-            tuple(range(total.ndim)),
-            8 * dtype.itemsize,
-        )
+        slot, axes = self._places.accumulators[0], tuple(range(total.ndim))
+        if total.nbytes > slot.stride:
+            raise CheckError(f"partial sums of {total.nbytes} bytes have {slot.stride} in L1")
+        box = self._memories.box(L1, slot.address, total.shape, axes, 8 * dtype.itemsize)
         self._accumulators[0] = hold(tensor, box, positions)
         bits = np.ascontiguousarray(total).view(f"<u{dtype.itemsize}").reshape(total.shape)
         self._accumulators[0].fill(positions, bits)

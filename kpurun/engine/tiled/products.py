@@ -70,7 +70,8 @@ def _contracted(
         return array.transpose(order).reshape(lengths)
 
     product = np.matmul(
-        matrix(left, left_dims, batch, rows, depth), matrix(right, right_dims, batch, depth, columns)
+        matrix(left, left_dims, batch, rows, depth),
+        matrix(right, right_dims, batch, depth, columns),
     )
     dims = (*batch, *rows, *columns)
     return product.reshape([sizes[dim] for dim in dims]), dims
