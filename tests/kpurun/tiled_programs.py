@@ -1,4 +1,4 @@
-"""Programs with tiles, places and buffers, made without the compiler: small L1 and L2, random tilings."""
+"""Programs with tiles, places and buffers, made without the compiler."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from formats.program import Buffer, KPUOp, KPUProgram, MemoryLayout, MemoryType, TileConfig
 from kpurun.buffers import aligned, l1_buffers, l2_buffers
 from kpurun.ops import OPS
-from kpurun.ops.loopnest import Unit
 from kpurun.ops.checks import type_of
+from kpurun.ops.loopnest import Unit
 from kpurun.work import work_of
 from tests.kpurun.coded_programs import coded
 from tests.kpurun.programs import ProgramBuilder
@@ -36,7 +36,7 @@ def placed(program: KPUProgram, layouts: Layouts) -> KPUProgram:
 
 
 def tiled(program: KPUProgram, tiles: Mapping[str, TileConfig]) -> KPUProgram:
-    """Each op in its tiles, with buffers above the tensors in L2; memories no larger than needed."""
+    """Each op in its tiles, buffers above the tensors in L2, memories no larger than needed."""
     in_l2 = [t for t in program.tensors.values() if t.layout.memory_type is L2]
     top = max((t.layout.base_address + aligned(t.size_bytes) for t in in_l2), default=0)
     program = replace(
@@ -48,7 +48,7 @@ def tiled(program: KPUProgram, tiles: Mapping[str, TileConfig]) -> KPUProgram:
         for needed, memory, start in ((l1_buffers, L1, 0), (l2_buffers, L2, top))
         for buffer in _buffers(op, needed(work_of(program, op), op.tiling), memory, start)
     ]
-    ends = {memory: 64 for memory in (L1, L2)}
+    ends = dict.fromkeys((L1, L2), 64)
     for buffer in buffers:
         end = buffer.base_address + buffer.size_bytes
         ends[buffer.memory_type] = max(ends[buffer.memory_type], end)

@@ -108,10 +108,8 @@ class _Run:
     def _compare(self, op: KPUOp, home: Held, expected: Expected, report: Played) -> None:
         tensor = home.tensor
         if not home.filled.all():
-            element = tuple(int(each) for each in np.argwhere(~home.filled)[0])
-            raise CheckError(
-                f"{named(op)}: no tile stores element {list(element)} of {tensor.id!r}"
-            )
+            missing = np.argwhere(~home.filled)[0].tolist()
+            raise CheckError(f"{named(op)}: no tile stores element {missing} of {tensor.id!r}")
         try:
             bits = home.read(whole(tensor.shape))
         except CheckError as error:

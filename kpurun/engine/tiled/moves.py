@@ -21,7 +21,7 @@ def renamed(tile: Tile) -> Arrays:
 
 
 def joined(tile: Tile) -> Arrays:
-    """Concat, Split, Slice, Transpose and constant Pad: positions follow the loops on both sides."""
+    """Concat, Split, Slice, Transpose, constant Pad: positions follow the loops on both sides."""
     numbers = range(tile.op.operand_count)
     pieces = [_source(tile, number) for number in numbers]
     grid = np.full(tile.block.sizes, _padding(tile), pieces[0].dtype)
@@ -31,7 +31,7 @@ def joined(tile: Tile) -> Arrays:
 
 
 def picked(tile: Tile) -> Arrays:
-    """Gather and the other Pads: the piece holds the positions that the tile asked for, in order."""
+    """Gather and the other Pads: the piece holds what the tile asked for, in its order."""
     return (_source(tile, 0).reshape(_lengths(tile, 0)),)
 
 
@@ -63,7 +63,9 @@ def picked_positions(tile: Tile, indices: np.ndarray | None) -> Positions:
 def _mirrored(mode: str, size: int, points: np.ndarray) -> np.ndarray:
     """Positions inside of an axis for some that may lie beyond its ends."""
     last = size - 1
-    return np.clip(points, 0, last) if mode == "edge" else last - np.abs(last - np.abs(points))
+    return np.asarray(
+        np.clip(points, 0, last) if mode == "edge" else last - np.abs(last - np.abs(points))
+    )
 
 
 def _source(tile: Tile, number: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from kpurun.engine.tiled.memory import (
 from kpurun.engine.tiled.moves import picked_positions
 from kpurun.engine.tiled.operands import Spans, touched
 from kpurun.engine.tiled.order import Fill, Step, Task, played, tasks_of
-from kpurun.engine.tiled.places import Side, places_of
+from kpurun.engine.tiled.places import places_of
 from kpurun.engine.tiled.tile import Tile, encoded
 from kpurun.loops import Block, all_tiles, resolve
 from kpurun.ops import OPS

@@ -45,7 +45,7 @@ def window_mean(tile: Tile, total: np.ndarray) -> np.ndarray:
         for ((dim, _),) in (axis.terms for axis in axes)
         for start, size in [(tile.block.starts[dim], tile.block.sizes[dim])]
     )
-    return np.divide(total, counts[inside])
+    return np.asarray(total / counts[inside])
 
 
 def _by_tap(tile: Tile, join: Callable[..., np.ndarray], start: float) -> np.ndarray:
