@@ -67,6 +67,12 @@ class OperandPlan:
             return plan.size
         return min(plan.size, 1 + sum(step * (sizes[dim] - 1) for dim, step in plan.terms))
 
+    def is_moved(self, whole: Sequence[int]) -> bool:
+        """Whether any tile of an op of these sizes brings something: all that a window spans is
+        moved, even where its strides leave out every element."""
+        spans = (self.span(axis, [0] * len(whole), whole) for axis in range(len(self.axes)))
+        return all(low < high for low, high in spans)
+
     def elements(self, sizes: Sequence[int]) -> int:
         """Elements a buffer for one tile of these sizes must hold."""
         key = tuple([sizes[dim] for dim in self.dims])
@@ -108,8 +114,9 @@ class Plan:
 
     @cached_property
     def moved(self) -> tuple[OperandPlan, ...]:
-        """Operands of which anything is touched (Shape reads nothing of its own)."""
-        return tuple(each for each in (*self.reads, *self.writes) if each.compulsory_bytes)
+        """Operands of which anything is moved (Shape reads nothing of its own)."""
+        whole = [dim.size for dim in self.dims]
+        return tuple(each for each in (*self.reads, *self.writes) if each.is_moved(whole))
 
     @property
     def dims(self) -> tuple[Dim, ...]:
@@ -193,7 +200,7 @@ def _operand_plan(operand: Operand, numbers: dict[str, int], sizes: tuple[int, .
         bits=bits,
         scattered=operand.access.scattered,
         staged=operand.memory_type is MemoryType.DRAM,
-        compulsory_bytes=touched * bits // 8,
+        compulsory_bytes=-(-touched * bits // 8),
     )
 
 

@@ -189,18 +189,33 @@ def at(program: KPUProgram, tensor_id: str, other_id: str) -> KPUProgram:
     return replace(program, tensors=program.tensors | {tensor_id: changed})
 
 
-TENSORS = [("w2", "w"), ("pool_out", "w"), ("conv_out", "copy_out"), ("b", "w"), ("pool_out", "x")]
-
-
-@pytest.mark.parametrize(("tensor_id", "other_id"), TENSORS[:-1])
+@pytest.mark.parametrize(
+    ("tensor_id", "other_id"), [("w2", "w"), ("pool_out", "w"), ("b", "w"), ("out_out", "w2")]
+)
 def test_two_tensors_at_one_address_are_seen(tensor_id, other_id):
     with pytest.raises(CheckError, match="overwritten before it was read"):
         check_tiles(at(residual_block(), tensor_id, other_id), INPUTS)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_result_over_rows_of_an_operand_that_are_still_needed_is_seen(rows):
+    program = residual_block()
+    moved_up = replace(
+        program.tensors["conv_out"].layout,
+        base_address=program.tensors["copy_out"].layout.base_address + rows * 12 * 8,
+    )
+    changed = replace(program.tensors["conv_out"], layout=moved_up)
+    with pytest.raises(CheckError, match=r"op 'conv' .*'copy_out' in L2 SRAM .*overwritten"):
+        check_tiles(replace(program, tensors=program.tensors | {"conv_out": changed}), INPUTS)
+
+
 def test_bytes_that_nobody_needs_any_more_may_be_used_again():
-    tensor_id, other_id = TENSORS[-1]
-    check_tiles(at(residual_block(), tensor_id, other_id), INPUTS)
+    check_tiles(at(residual_block(), "pool_out", "x"), INPUTS)
+
+
+def test_a_residual_may_be_overwritten_by_the_result_that_it_is_added_to():
+    """Each tile of it is read before the same tile of the result is stored."""
+    check_tiles(at(residual_block(), "conv_out", "copy_out"), INPUTS)
 
 
 @pytest.mark.parametrize("op_id", ["pool", "conv"])
@@ -252,7 +267,7 @@ ORDERS = {
         Compute, lambda c: replace(c, place=Place(c.place.is_first, False))
     ),
     "a tile is computed in the place of another": every(
-        Compute, lambda c: replace(c, starts=(*c.starts[:1], 8 - c.starts[1], *c.starts[2:]))
+        Compute, lambda c: replace(c, starts=(*c.starts[:2], 9 - c.starts[2], *c.starts[3:]))
     ),
 }
 

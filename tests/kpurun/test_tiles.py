@@ -1,6 +1,7 @@
 """Tile commands cover the op once, move what is needed, and agree with their closed form."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -193,6 +194,26 @@ def test_partial_sums_take_four_bytes_each():
     tiling = TileConfig({"IC": 16}, ("IC",), double_buffer=True)
     (sums,) = [buffer for buffer in l1_buffers(work, tiling) if buffer.is_accumulator]
     assert (sums.tensor_id, sums.tile_bytes, sums.copies) == ("out0", 32 * 64 * 4, 1)
+
+
+def test_partial_sums_of_64_bit_integers_take_eight_bytes_each():
+    work = work_on("ReduceSum", [TensorType((6, 10), DType.INT64)], {"axes": (0,)})
+    tiling = TileConfig({"D0": 2}, ("D0",))
+    (sums,) = [buffer for buffer in l1_buffers(work, tiling) if buffer.is_accumulator]
+    assert sums.tile_bytes == 8 * 10
+
+
+def test_what_is_loaded_has_a_buffer_even_where_strides_leave_all_of_it_out():
+    work = conv(1, 1, 1, kernel=1, stride=2, pad=1)  # windows stand before and behind the pixel
+    loaded = {c.tensor_id for c in tile_commands(work, TileConfig()) if isinstance(c, Load)}
+    assert loaded <= {buffer.tensor_id for buffer in l1_buffers(work, TileConfig())}
+
+
+def test_a_single_weight_of_four_bits_has_a_buffer():
+    work = conv(1, 4, 1)
+    weight = replace(work.reads[1], dtype=DType.INT4)
+    work = replace(work, reads=(work.reads[0], weight))
+    assert "in1" in {buffer.tensor_id for buffer in l1_buffers(work, TileConfig())}
 
 
 def test_only_what_lives_in_dram_is_staged_in_l2():

@@ -1,8 +1,8 @@
-"""The order in which an op's tile commands are played: the one that is hardest on its buffers.
+"""The orders in which an op's tile commands are played: the two between which every machine lies.
 
-DMA and the block mover run ahead of the compute tiles as far as the copies of the buffers let them:
-every load as early, every store as late as possible. Whatever any machine with these buffers does
-lies between that and one command after another.
+In turn, one command follows the other. Ahead, DMA and the block mover run ahead of the compute
+tiles as far as the copies of the buffers let them: every load is as early, every store as late as
+possible. The first is hardest on operands whose place a result takes, the second on the buffers.
 """
 
 from collections import defaultdict
@@ -56,13 +56,13 @@ class Task:
 
 
 def tasks_of(
-    commands: Iterable[Command], plan: Plan, loops: Loops, places: Places
+    commands: Iterable[Command], plan: Plan, loops: Loops, places: Places, runs_ahead: bool
 ) -> Iterator[list[Task]]:
     """The commands as tasks, in five queues: loads of DMA and mover, steps, stores of mover and
-    DMA; one queue if nothing runs ahead of anything."""
+    DMA; one queue if nothing is to run ahead of anything."""
     planner = _Planner(plan, loops, places)
     tasks = [task for command in commands for task in planner.tasks(command)]
-    if loops.copies == 1:
+    if not runs_ahead:
         yield tasks
         return
     queues: dict[int, list[Task]] = defaultdict(list)

@@ -54,7 +54,7 @@ def places_of(
         (Side(is_write, number), operand)
         for is_write, operands in ((False, plan.reads), (True, plan.writes))
         for number, operand in enumerate(operands)
-        if operand.compulsory_bytes
+        if operand in plan.moved
     ]
     staged = [side for side, operand in sides if operand.staged]
     slots: dict[tuple[Side, MemoryType], Slots] = {}

@@ -81,11 +81,15 @@ class OpPlayer:
         self._accumulators: dict[int, Held] = {}
         self.report = Played()
 
-    def play(self, commands: Commands) -> Played:
+    @property
+    def can_run_ahead(self) -> bool:
+        """Whether there are copies to load into while others are used."""
+        return self._loops.copies > 1
+
+    def play(self, commands: Commands, runs_ahead: bool) -> Played:
         """Execute everything; CheckError where a command cannot find what it needs."""
-        tasks = tasks_of(
-            commands(self._work, self._op.tiling), self._plan, self._loops, self._places
-        )
+        given = commands(self._work, self._op.tiling)
+        tasks = tasks_of(given, self._plan, self._loops, self._places, runs_ahead)
         for task in played(tasks):
             command = task.command
             try:

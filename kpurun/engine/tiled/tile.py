@@ -76,7 +76,9 @@ def decoded(bits: np.ndarray, tensor: KPUTensor) -> np.ndarray:
     return decode(storage, tensor.dtype, bits.shape)
 
 
-def values_kept(bits: np.ndarray, tensor: KPUTensor, scales: np.ndarray | None) -> np.ndarray:
+def values_kept(
+    bits: np.ndarray, tensor: KPUTensor, scales: np.ndarray | None = None
+) -> np.ndarray:
     """A whole tensor as the engines keep it: codes of a coded one, else numbers."""
     stored = decoded(bits, tensor)
     return stored if is_coded(tensor) else reals(stored, tensor, scales)

@@ -1,0 +1,72 @@
+"""What the compiler emits, executed tile by tile at its addresses, is the reference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import kpuc
+from formats.config import KPUConfig
+from formats.errors import MemoryError
+from formats.program import KPUProgram
+from kpurun import KPURuntime
+from samples.models import FACTORIES, build
+from tests.kpuc.module_case import ModuleCase
+from tests.kpuc.module_cases import CASES
+
+SMALL_L1 = (256, 512, 1024, 2048, 4096, 65536)  # bytes; L2 is twice as large
+
+
+def compiled(case: ModuleCase, precision: str = "fp16", **options: object) -> KPUProgram:
+    """The case for the smallest machine that it fits."""
+    for size in SMALL_L1:
+        memory = replace(KPUConfig().memory, sram_l1_bytes=size, sram_l2_bytes=2 * size)
+        config = replace(KPUConfig(), memory=memory)
+        try:
+            return kpuc.compile(case.module(), case.tensors(), precision=precision, config=config)
+        except MemoryError:
+            continue
+    raise AssertionError("it fits none of the machines")
+
+
+def inputs_of(program: KPUProgram, tensors: tuple[torch.Tensor, ...]) -> dict[str, np.ndarray]:
+    return {
+        tensor.name: (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+        for tensor, given in zip(program.get_input_tensors(), tensors, strict=True)
+    }
+
+
+def checked(program: KPUProgram, inputs: dict[str, np.ndarray]):
+    runtime = KPURuntime()
+    runtime.load_program(program)
+    return runtime.check_tiles(inputs)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_module_in_small_memories_is_the_reference_in_tiles(case):
+    program = compiled(case)
+    report = checked(program, inputs_of(program, case.tensors()))
+    assert report.ops == len(program.ops)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_sample_network_is_the_reference_in_tiles(name):
+    size = 128 if name == "yolov8n" else 64
+    memory = replace(KPUConfig().memory, sram_l1_bytes=32 << 10, sram_l2_bytes=128 << 10)
+    program = kpuc.compile(
+        build(name),
+        (torch.zeros(1, 3, size, size),),
+        precision="fp16",
+        config=replace(KPUConfig(), memory=memory),
+    )
+    image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
+    report = checked(program, {program.input_ids[0]: image})
+    assert report.tiles > 2 * len(program.ops)
+
+
+def test_whole_numbers_that_are_only_renamed_are_copied_to_the_output():
+    module = ModuleCase("rows", None, (torch.arange(12),), lambda x: x.reshape(3, 4))
+    program = compiled(module)
+    report = checked(program, inputs_of(program, module.tensors()))
+    assert (report.views, sum(report.moved_bytes.values())) == (0, 4 * 8 * 12)
