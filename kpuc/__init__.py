@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from formats.files import Source as FileSource
+    from formats.files import Target
     from formats.program import KPUProgram
     from kpuc.compiler import KPUCompiler
     from kpuc.quant.quantize import QuantOptions
@@ -22,30 +24,42 @@ def compile(
     preprocess: str = "none",
     calibration: object | None = None,
     quantization: "QuantOptions | None" = None,
+    load_calibration: "FileSource | None" = None,
+    save_calibration: "Target | None" = None,
 ) -> "KPUProgram":
     """Compile a module, as after eval(), for the shapes of `example_inputs`.
 
     example_inputs: tensors or shapes, by position or by name, or the only tensor. config: a preset,
-    a file, a KPUConfig or the host's own. calibration: at least 100 samples for a precision of
-    codes, anything that `kpuc.quant.data.samples` takes; preprocess: of images, also those of a
-    calibration folder; quantization: how codes are made. Raises the kinds of KPUError.
+    a file, a KPUConfig or the host's own. calibration: at least 100 samples, for codes and
+    posits, anything that `kpuc.quant.data.samples` takes; preprocess: of images, also those of a
+    calibration folder; quantization: how codes are made; save_calibration: a file to write, which
+    load_calibration takes instead of samples the next time. Raises the kinds of KPUError.
     """
     import torch
 
     from kpuc.capture import capture
-    from kpuc.compiler import compile_graph, graph_hash, own_precision
+    from kpuc.compiler import compile_graph, own_precision
     from kpuc.emit import Source
+    from kpuc.graph import graph_hash
     from kpuc.lower import lower
-    from kpuc.precision import CODED, require_precision
+    from kpuc.precision import is_calibrated, require_calibration, require_precision
     from kpurun.compatibility import own_config
 
     machine, chosen = own_config(config), own_precision(precision)
     require_precision(machine, chosen)
+    require_calibration(chosen, calibration, load_calibration, save_calibration)
     quantise = None
-    if chosen in CODED and calibration is not None:
+    if is_calibrated(chosen, calibration):
         from kpuc.quant.prepare import quantiser
 
-        quantise = quantiser(calibration, machine, chosen, quantization, preprocess)
+        quantise = quantiser(
+            calibration,
+            machine,
+            chosen,
+            quantization,
+            preprocess,
+            load_calibration=load_calibration,
+        )
     inputs: dict[str, Any] | tuple[Any, ...]
     if isinstance(example_inputs, Mapping):
         inputs = dict(example_inputs)
@@ -56,7 +70,10 @@ def compile(
     graph = lower(capture(module, inputs))
     name = type(module).__name__
     source = Source(name=name, model=name, sha256=graph_hash(graph), preprocess=preprocess)
-    return compile_graph(graph, machine, chosen, source, quantise=quantise)
+    program = compile_graph(graph, machine, chosen, source, quantise=quantise)
+    if quantise is not None and save_calibration is not None:
+        quantise.save_calibration(save_calibration)
+    return program
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,9 @@
 
 options: precision ("fp16"), config ("swkpu-v1", a file or a KPUConfig), mode ("functional"); for a
 precision of codes calibration (what `kpuc.quant.data.samples` takes), preprocess (of images, the
-default is "none") and quantization (a `kpuc.quant.quantize.QuantOptions`).
+default is "none"), quantization (a `kpuc.quant.quantize.QuantOptions`), save_calibration and, in
+place of samples, load_calibration (files: each holds the calibration of one graph, of several that
+of the one compiled last).
 """
 
 import warnings
@@ -15,20 +17,22 @@ import torch
 
 from formats.config import KPUConfig
 from formats.errors import CompilationError, UsageError, too_few_calibration_samples
+from formats.files import Source, Target
 from formats.precision import KPUPrecision
 from formats.profile import SimulationMode
 from kpuc.capture import placeholder_sources, refuse_unknown_shapes
 from kpuc.captured import Captured, InputSlot, OutputSlot
-from kpuc.compiler import Quantise, compile_graph, own_precision
+from kpuc.compiler import compile_graph, own_precision
 from kpuc.lower import lower
-from kpuc.precision import CODED, require_precision
+from kpuc.precision import is_calibrated, require_calibration, require_precision
 from kpuc.signature import unique_names
 from kpuc.source import clean_path
 from kpuc.trace import Traced, functional_aten
 from kpurun.compatibility import own_config
-from kpurun.runtime import KPURuntime, available_mode
+from kpurun.runtime import KPURuntime, known_mode_of
 
 if TYPE_CHECKING:
+    from kpuc.quant.prepare import Quantiser
     from kpuc.quant.quantize import QuantOptions
 
 Compiled = Callable[..., list[Any]]
@@ -44,15 +48,22 @@ class Options:
     calibration: object | None
     preprocess: str
     quantization: "QuantOptions | None"
+    load_calibration: Source | None
+    save_calibration: Target | None
 
-    def quantise(self) -> Quantise | None:
-        """What makes the codes of a program, for precisions that have them."""
-        if self.precision not in CODED:
+    def quantise(self) -> "Quantiser | None":
+        """What makes the codes of a program, or its units, for precisions that have them."""
+        if not is_calibrated(self.precision, self.calibration):
             return None
         from kpuc.quant.prepare import quantiser
 
         return quantiser(
-            self.calibration, self.config, self.precision, self.quantization, self.preprocess
+            self.calibration,
+            self.config,
+            self.precision,
+            self.quantization,
+            self.preprocess,
+            load_calibration=self.load_calibration,
         )
 
 
@@ -74,7 +85,16 @@ def kpu(
     return compiled
 
 
-KNOWN = ("precision", "config", "mode", "calibration", "preprocess", "quantization")
+KNOWN = (
+    "precision",
+    "config",
+    "mode",
+    "calibration",
+    "preprocess",
+    "quantization",
+    "load_calibration",
+    "save_calibration",
+)
 
 
 def _parse(options: Mapping[str, Any]) -> Options:
@@ -83,11 +103,13 @@ def _parse(options: Mapping[str, Any]) -> Options:
             raise UsageError(f"backend kpu has no option {name!r}; it has {', '.join(KNOWN)}")
     precision = own_precision(options.get("precision", "fp16"))
     config = own_config(options.get("config", "swkpu-v1"))
-    mode = available_mode(options.get("mode", "functional"))
+    mode = known_mode_of(options.get("mode", "functional"))
     calibration = options.get("calibration")
-    if precision in CODED:
+    load_from, save_to = options.get("load_calibration"), options.get("save_calibration")
+    if is_calibrated(precision, calibration):
         require_precision(config, precision)
-        calibration = _calibration(calibration, precision)
+        calibration = _calibration(calibration, load_from, precision)
+    require_calibration(precision, calibration, load_from, save_to)
     return Options(
         precision,
         config,
@@ -95,11 +117,17 @@ def _parse(options: Mapping[str, Any]) -> Options:
         calibration,
         options.get("preprocess", "none"),
         options.get("quantization"),
+        load_from,
+        save_to,
     )
 
 
-def _calibration(data: object | None, precision: KPUPrecision) -> object:
+def _calibration(
+    data: object | None, load_from: object | None, precision: KPUPrecision
+) -> object | None:
     """The data, to be read once for every program of the function."""
+    if data is None and load_from is not None:
+        return None
     if data is None:
         hint = 'give options={"calibration": samples or a path}'
         raise UsageError(f"{too_few_calibration_samples(precision.value)}: {hint}")
@@ -181,9 +209,12 @@ class _Loaded:
         self._outputs = captured.outputs
         self._runtime: KPURuntime | None = None
         if captured.outputs:
+            quantise = options.quantise()
             program = compile_graph(
-                lower(captured), options.config, options.precision, quantise=options.quantise()
+                lower(captured), options.config, options.precision, quantise=quantise
             )
+            if quantise is not None and options.save_calibration is not None:
+                quantise.save_calibration(options.save_calibration)
             self._runtime = KPURuntime(options.config)
             self._runtime.load_program(program)
 

@@ -80,6 +80,14 @@ def kpuc(
         str | None,
         typer.Option(metavar="PATH", help="Samples: a folder of images, .npy, .npz, .safetensors."),
     ] = None,
+    load_calibration: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What --save-calibration wrote, instead of samples."),
+    ] = None,
+    save_calibration: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Keep what was made of the samples for the next time."),
+    ] = None,
     calibration_method: Annotated[
         str,
         typer.Option(metavar="METHOD", help="Ranges by mse, entropy, percentile or minmax."),
@@ -93,6 +101,9 @@ def kpuc(
     group_size: Annotated[
         int, typer.Option(metavar="N", help="One scale for every N weights of a channel (INT4).")
     ] = 0,
+    equalisation: Annotated[
+        bool, typer.Option(help="Bring channels to alike ranges where that is measured to help.")
+    ] = True,
     weight_rounding: Annotated[
         bool, typer.Option(help="Round weights to second order, not to the nearest.")
     ] = True,
@@ -152,7 +163,8 @@ def kpuc(
     one_of(precision, PRECISIONS, "--precision")
     one_of(preprocess, PREPROCESSES, "--preprocess")
     one_of(calibration_method, METHODS, "--calibration-method")
-    from kpuc.commands import Request, compile_model
+    from kpuc.commands import compile_model
+    from kpuc.request import Request
 
     compile_model(
         Request(
@@ -166,10 +178,13 @@ def kpuc(
             trust_pickle=trust_pickle,
             preprocess=preprocess,
             calibration=calibration,
+            load_calibration=load_calibration,
+            save_calibration=save_calibration,
             calibration_method=calibration_method,
             percentile=percentile,
             per_tensor=per_tensor,
             group_size=group_size,
+            equalisation=equalisation,
             weight_rounding=weight_rounding,
             bias_correction=bias_correction,
             keep_fp16=tuple(keep_fp16 or ()),

@@ -5,20 +5,21 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formats.config import KPUConfig
-from formats.console import STDIO, Terminal, one_of, print_json, require_different, require_distinct
+from formats.console import STDIO, Terminal, one_of, print_json
 from formats.container import to_bytes, write_file
-from formats.errors import CompilationError, UsageError
+from formats.errors import CompilationError
 from formats.program import KPUProgram
 from formats.schema import load_config, override
-from kpuc.depfile import depfile, prerequisites
+from kpuc.depfile import calibration_files, depfile, prerequisites
 from kpuc.graph import Graph
 from kpuc.piped import model_file
 from kpuc.report import Clock, document, summary
+from kpuc.request import Request, check_options
 from kpuc.text import dump
 
 if TYPE_CHECKING:
@@ -26,41 +27,6 @@ if TYPE_CHECKING:
     from kpuc.quant.quantize import QuantOptions
 
 SET_VARIABLE = "KPUC_SET"  # assignments as of --set, separated by spaces
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; None and empty stand for options that were not given."""
-
-    model: str
-    output_path: str | None = None
-    input_shapes: tuple[str, ...] = ()
-    precision: str = "fp16"
-    config: str = "swkpu-v1"
-    assignments: tuple[str, ...] = ()
-    arch: str | None = None
-    trust_pickle: bool = False
-    preprocess: str = "none"
-    calibration: str | None = None
-    calibration_method: str = "mse"
-    percentile: float = 99.99
-    per_tensor: bool = False
-    group_size: int = 0
-    weight_rounding: bool = True
-    bias_correction: bool = True
-    keep_fp16: tuple[str, ...] = ()
-    max_diff: float | None = None
-    min_sqnr: float | None = None
-    check: bool = False
-    estimate_memory: bool = False
-    remarks_path: str | None = None
-    save_passes: str | None = None
-    stop_after: str | None = None
-    time_report: bool = False
-    print_config: bool = False
-    depfile: str | None = None
-    if_changed: bool = False
-    as_json: bool = False
 
 
 class _StopRequest(Exception):  # noqa: N818  not an error
@@ -73,7 +39,7 @@ def compile_model(request: Request, terminal: Terminal) -> None:
     if request.print_config:
         print_json("config", {"config": asdict(config)})
         return
-    _check_options(request)
+    check_options(request)
     from kpuc.compiler import KPUCompiler, pass_names  # torch
 
     if request.stop_after is not None:
@@ -96,43 +62,9 @@ def resolved_config(request: Request, environment: Mapping[str, str]) -> KPUConf
     return config
 
 
-def _check_options(request: Request) -> None:
-    """Everything about the options that can be known before the model is read."""
-    if not request.model:
-        raise UsageError("no model: give a file or package.module:factory")
-    writes = request.output_path is not None or request.stop_after is not None
-    if not (writes or request.check or request.estimate_memory):
-        raise UsageError("no output: give -o MODEL.kpu (or --check, --estimate-memory)")
-    if request.as_json and STDIO in (request.output_path, request.remarks_path):
-        raise UsageError("only one of -o -, --remarks - and --json can go to stdout")
-    if request.output_path == STDIO and sys.stdout.isatty():
-        raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
-    if request.depfile is not None and request.output_path in (None, STDIO):
-        raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
-    _check_numbers(request)
-    written = {
-        "-o": request.output_path,
-        "--remarks": request.remarks_path,
-        "--depfile": request.depfile,
-    }
-    require_distinct(written)
-    for target in written.values():
-        if target is not None:
-            require_different(request.model, target)
-
-
 def _models_prints_on_stderr() -> AbstractContextManager[object]:
     """While the model's own code runs: what it prints is not what was asked for on stdout."""
     return redirect_stdout(sys.stderr)
-
-
-def _check_numbers(request: Request) -> None:
-    if not 50 < request.percentile <= 100:
-        raise UsageError(f"--percentile {request.percentile:g}: from 50 to 100")
-    if request.group_size < 0 or (request.group_size and request.per_tensor):
-        raise UsageError("--group-size is positive, and not for --per-tensor")
-    if request.max_diff is not None and not request.max_diff > 0:
-        raise UsageError(f"--max-diff {request.max_diff:g}: give a positive number")
 
 
 def _check(request: Request, path: str, compiler: "KPUCompiler", config: KPUConfig) -> None:
@@ -189,6 +121,8 @@ def _compile(
                 preprocess=request.preprocess,
                 calibration_data=request.calibration,
                 quantization=_quant_options(request),
+                load_calibration=request.load_calibration,
+                save_calibration=request.save_calibration,
                 observe=observe,
                 track=lambda items, total: terminal.track(items, "calibrating", total),
             )
@@ -219,7 +153,9 @@ def _quant_options(request: Request) -> "QuantOptions":
     return QuantOptions(
         method=RangeMethod(request.calibration_method, request.percentile),
         granularity=Granularity(not request.per_tensor, request.group_size),
-        refinements=Refinements(request.weight_rounding, request.bias_correction),
+        refinements=Refinements(
+            request.equalisation, request.weight_rounding, request.bias_correction
+        ),
         keep_fp16=request.keep_fp16,
         max_difference=request.max_diff,
         min_sqnr_db=request.min_sqnr,
@@ -236,7 +172,10 @@ def _write_beside(request: Request, output_path: str, program: KPUProgram, fused
         lines = [json.dumps(remark, sort_keys=True) for remark in remarks(program, missed)]
         write_file(("\n".join(lines) + "\n").encode(), request.remarks_path)
     if request.depfile is not None:
-        files = prerequisites(request.model, request.config, request.arch)
+        files = [
+            *prerequisites(request.model, request.config, request.arch),
+            *calibration_files(request.calibration, request.load_calibration),
+        ]
         write_file(depfile(output_path, files).encode(), request.depfile)
 
 

@@ -16,11 +16,13 @@ from formats.errors import (
     UsageError,
     too_few_calibration_samples,
 )
+from formats.files import Source as FileSource
+from formats.files import Target
 from formats.precision import KPUPrecision
 from formats.program import KPUProgram, Quantization
 from kpuc.aliases import alias_roots
 from kpuc.emit import Source, emit
-from kpuc.graph import Graph
+from kpuc.graph import Graph, graph_hash
 from kpuc.passes.dead_code import eliminate_dead_code
 from kpuc.passes.fold import fold
 from kpuc.passes.fuse import fuse
@@ -28,7 +30,13 @@ from kpuc.passes.layout import assign_layout
 from kpuc.passes.legalise import legalise
 from kpuc.passes.separate_outputs import separate_outputs
 from kpuc.plan import MemoryPlan, plan_memory
-from kpuc.precision import CODED, float_storage, require_precision
+from kpuc.precision import (
+    CODED,
+    float_storage,
+    is_calibrated,
+    require_calibration,
+    require_precision,
+)
 from kpuc.schedule import schedule
 from kpuc.scheduled import Scheduled
 from kpuc.storage import Storage
@@ -108,11 +116,11 @@ def plan_graph(
 def _stored(
     graph: Graph, precision: KPUPrecision, quantise: Quantise | None
 ) -> tuple[Graph, Storage, Quantization | None]:
-    if precision not in CODED:
+    if quantise is None and precision not in CODED:
         return graph, float_storage(graph, precision), None
-    from kpuc.quant.prepare import nominal  # torch's kernels
-
     if quantise is None:
+        from kpuc.quant.prepare import nominal  # torch's kernels
+
         return (*nominal(graph, precision), None)
     found = quantise(graph)
     return found.graph, found.storage, found.report
@@ -157,13 +165,18 @@ class KPUCompiler:
         input_shapes: Sequence[str] = (),
         preprocess: str = "none",
         quantization: "QuantOptions | None" = None,
+        load_calibration: FileSource | None = None,
+        save_calibration: Target | None = None,
         observe: Observer = _nobody,
         track: "Track | None" = None,
     ) -> KPUProgram:
         """The compiled program of a model file.
 
         calibration_data: what `kpuc.quant.data.samples` takes. Its first sample gives the input
-        shape where nothing else does; INT8 and INT4 need at least 100, other precisions no more.
+        shape where nothing else does. INT8 and INT4 need at least 100, posits are nearer with as
+        many; FP16 and BF16 take no more from them.
+        load_calibration: a file that save_calibration wrote of this model, instead of the data; it
+        is written when the program is made.
         quantization: how codes are made; preprocess: of images, also those of a calibration
         folder; track: puts a progress bar around the calibration samples. Raises the kinds of
         KPUError.
@@ -171,18 +184,19 @@ class KPUCompiler:
         path = _only_path(model_path, onnx_path)
         machine, chosen = own_config(config), own_precision(precision)
         require_precision(machine, chosen)
-        if chosen in CODED and calibration_data is None:
-            raise too_few_calibration_samples(chosen.value)
+        require_calibration(chosen, calibration_data, load_calibration, save_calibration)
         sample, data = _first_sample(calibration_data)
         loaded = self._load(path)
         observe("load", None, {})
         graph = self._lowered(loaded, input_shapes, sample)
         observe("lower", graph, {})
         quantise = None
-        if chosen in CODED:
+        if is_calibrated(chosen, data):
             from kpuc.quant.prepare import quantiser
 
-            quantise = quantiser(data, machine, chosen, quantization, preprocess, track)
+            quantise = quantiser(
+                data, machine, chosen, quantization, preprocess, track, load_calibration
+            )
         source = Source(
             name=loaded.name,
             model=loaded.path.name if loaded.path else str(path),
@@ -190,7 +204,10 @@ class KPUCompiler:
             preprocess=preprocess,
             options={"arch": self._arch, "input_shapes": list(input_shapes)},
         )
-        return compile_graph(graph, machine, chosen, source, observe, quantise)
+        program = compile_graph(graph, machine, chosen, source, observe, quantise)
+        if quantise is not None and save_calibration is not None:
+            quantise.save_calibration(save_calibration)
+        return program
 
     def validate_model(
         self,
@@ -293,18 +310,3 @@ def source_hash(loaded: "LoadedModel", graph: Graph) -> str:
                 digest.update(chunk)
         return digest.hexdigest()
     return graph_hash(graph)
-
-
-def graph_hash(graph: Graph) -> str:
-    """SHA-256 of what a graph computes: its ops, its constants, its interface; not where its source
-    lies or what things are called for people."""
-    ops = [
-        (node.op_type, node.inputs, node.outputs, sorted(node.attributes.items()), node.epilogue)
-        for node in graph.nodes
-    ]
-    interface = [(value, graph.types[value]) for value in (*graph.inputs, *graph.outputs)]
-    digest = hashlib.sha256(repr((interface, ops)).encode())
-    for name in sorted(graph.constants):
-        digest.update(repr((name, graph.types[name])).encode())
-        digest.update(graph.constants[name].tobytes())
-    return digest.hexdigest()

@@ -22,6 +22,18 @@ def prerequisites(model: str, config: str, arch: str | None) -> list[str]:
     return list(dict.fromkeys(files))
 
 
+def calibration_files(calibration: str | None, saved: str | None) -> list[str]:
+    """The file of samples or of a saved calibration; of a folder its images, and the folders
+    themselves, which are newer when an image has come or gone."""
+    if calibration is not None and Path(calibration).is_dir():
+        from kpuc.quant.data import image_paths  # torch
+
+        images = image_paths(Path(calibration))
+        folders = dict.fromkeys(path.parent for path in images)
+        return [str(path) for path in (*folders, *images)]
+    return [name for name in (calibration, saved) if name is not None and Path(name).is_file()]
+
+
 def _sources(package: str) -> list[str]:
     """Files of the package's modules that are loaded, relative to the working directory where they
     are inside it."""

@@ -4,6 +4,7 @@ A pass is `Graph -> Graph`. Decisions (precision, order, tiles, addresses) are k
 graph, as mappings, until `emit` joins them.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,3 +68,25 @@ class Graph:
             for value in dict.fromkeys(node.inputs):
                 readers[value] = (*readers.get(value, ()), node)
         return readers
+
+
+def graph_hash(graph: Graph) -> str:
+    """SHA-256 of what a graph computes, in hexadecimal: its ops, its constants, its interface; not
+    where its source lies or what things are called for people."""
+    ops = [
+        (
+            node.op_type,
+            node.inputs,
+            node.outputs,
+            len(node.operands),
+            sorted(node.attributes.items()),
+            node.epilogue,
+        )
+        for node in graph.nodes
+    ]
+    interface = [(value, graph.types[value]) for value in (*graph.inputs, *graph.outputs)]
+    digest = hashlib.sha256(repr((interface, ops)).encode())
+    for name in sorted(graph.constants):
+        digest.update(repr((name, graph.types[name])).encode())
+        digest.update(graph.constants[name].tobytes())
+    return digest.hexdigest()

@@ -2,18 +2,27 @@
 
 import numpy as np
 
+from formats.codec import POSITS, round_to
 from formats.config import KPUConfig
-from formats.errors import CompilationError, ConfigurationError
+from formats.errors import (
+    CompilationError,
+    ConfigurationError,
+    UsageError,
+    too_few_calibration_samples,
+)
 from formats.precision import DType, KPUPrecision
 from formats.schema import load_config, presets
 from kpuc.graph import Graph
-from kpuc.storage import Storage
+from kpuc.storage import QuantParams, Storage
 from kpurun.ops import op_named
+from kpurun.ops.opdef import Int8Rule
 
 # From here on, rounding to the nearest gives infinity: half a step above the largest finite value.
 # Posits end at their largest value instead.
 OVERFLOW = {DType.FP16: 65_520.0, DType.BF16: float.fromhex("0x1.FFp127")}
+POSIT_OCTAVES = 8  # below the largest weight that are tried for the scale
 CODED = (KPUPrecision.INT8, KPUPrecision.INT4)  # activations are codes, which needs calibration
+SCALED = (*CODED, KPUPrecision.POSIT8, KPUPrecision.POSIT16)  # what calibration can make nearer
 
 
 def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
@@ -26,6 +35,29 @@ def require_precision(config: KPUConfig, precision: KPUPrecision) -> None:
     raise ConfigurationError(
         f"{config.name} does not compute in {precision.value} (it has {listed}){hint}"
     )
+
+
+def is_calibrated(precision: KPUPrecision, samples: object | None) -> bool:
+    """Whether programs of the precision are made from samples, or from what was kept of them."""
+    return precision in CODED or (precision in SCALED and samples is not None)
+
+
+def require_calibration(
+    precision: KPUPrecision, calibration: object, load_from: object, save_to: object
+) -> None:
+    """UsageError unless codes are made of samples or of a saved calibration, and nothing else of
+    one. None stands for what was not given.
+
+    Samples for a precision without codes are allowed: they may say what shape an input has.
+    """
+    if precision not in CODED:
+        for option, path in (("load_calibration", load_from), ("save_calibration", save_to)):
+            if path is not None:
+                raise UsageError(f"{option}: {precision.value} needs no calibration")
+    elif calibration is not None and load_from is not None:
+        raise UsageError("give calibration samples or load_calibration, not both")
+    elif calibration is None and load_from is None:
+        raise too_few_calibration_samples(precision.value)
 
 
 def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
@@ -46,7 +78,42 @@ def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
     for value, array in graph.constants.items():
         if dtypes[value] is narrow:
             _check_range(graph.names.get(value, value), array, narrow)
-    return Storage(precision, dtypes)
+    scaled = factors(graph) if narrow in POSITS else set()
+    params = {
+        value: QuantParams(scale=posit_scale(graph.constants[value], narrow))
+        for value in sorted(scaled)
+        if dtypes[value] is narrow
+    }
+    return Storage(precision, dtypes, params)
+
+
+def factors(graph: Graph) -> set[str]:
+    """Constants that are factors of multiply-accumulates, and nothing else."""
+    multiplied: set[str] = set()
+    elsewhere: set[str] = set()
+    for node in graph.nodes:
+        is_kernel = op_named(node.op_type).int8 is Int8Rule.KERNEL
+        for index, value in enumerate(node.inputs):
+            (multiplied if is_kernel and index < 2 else elsewhere).add(value)
+    return {value for value in multiplied - elsewhere if value in graph.constants}
+
+
+def posit_scale(array: np.ndarray, dtype: DType) -> float:
+    """The power of two in units of which posits are nearest to the values, by squared error.
+
+    Posits are densest around one, and weights lie far below it.
+    """
+    largest = float(np.abs(array).max(initial=0.0))
+    if not 0 < largest < np.inf:
+        return 1.0
+    top = np.frexp(np.float32(largest))[1]
+    candidates = [float(np.ldexp(1.0, int(top) - below)) for below in range(POSIT_OCTAVES)]
+    values = array.astype(np.float32)
+    errors = [
+        float(np.square(round_to(values / np.float32(scale), dtype) * scale - values).sum())
+        for scale in candidates
+    ]
+    return candidates[int(np.argmin(errors))]
 
 
 def accumulator_constants(graph: Graph) -> set[str]:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kpurun.runtime import KPURuntime
+    from kpurun.sim.simulator import KPUSimulator
 
-__all__ = ["KPURuntime"]
+__all__ = ["KPURuntime", "KPUSimulator"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from kpurun.runtime import KPURuntime
 
         return KPURuntime
+    if name == "KPUSimulator":
+        from kpurun.sim.simulator import KPUSimulator
+
+        return KPUSimulator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

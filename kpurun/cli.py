@@ -72,6 +72,14 @@ def kpurun(
         str | None,
         typer.Option(metavar="NAME|FILE", help="The machine. Default: the one compiled for."),
     ] = None,
+    max_cycles: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Give up a simulation that takes more cycles."),
+    ] = None,
+    max_events: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Commands and power changes kept in the profile."),
+    ] = 1_000_000,
     info: Annotated[bool, typer.Option("--info", help="Print what the program is.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check that the program is well formed.")
@@ -106,6 +114,8 @@ def kpurun(
         repeat=repeat,
         engine=engine,
         config=config,
+        max_cycles=max_cycles,
+        max_events=max_events,
         check_tiles=check_tiles,
         as_json=as_json,
     )

@@ -17,10 +17,11 @@ from formats.console import (
 )
 from formats.container import load_program, save, write_file
 from formats.errors import FileError, UsageError
+from formats.profile import SimulationMode
 from formats.program import KPUProgram
 from kpurun.inputs import random_inputs, read_inputs
 from kpurun.outputs import encoder_for
-from kpurun.profiling import make_profile
+from kpurun.profiling import DEFAULT_MAX_EVENTS, make_profile
 from kpurun.report import (
     execution_document,
     execution_table,
@@ -30,7 +31,7 @@ from kpurun.report import (
     tiles_document,
     tiles_line,
 )
-from kpurun.runtime import KPURuntime, available_mode
+from kpurun.runtime import KPURuntime, known_mode_of
 from kpurun.wellformed import problems
 
 
@@ -47,6 +48,8 @@ class Request:
     preprocess: str | None = None
     repeat: int = 1
     engine: str = "fast"
+    max_cycles: int | None = None
+    max_events: int = DEFAULT_MAX_EVENTS
     config: str | None = None
     check_tiles: bool = False
     as_json: bool = False
@@ -60,10 +63,10 @@ class Request:
 def execute(request: Request, terminal: Terminal) -> None:
     """Run the program and write what was asked for; nothing is written unless all succeeded."""
     _check_files(request)
-    mode = available_mode(request.mode)
+    mode = known_mode_of(request.mode)
     encode_outputs = None if request.output_path is None else encoder_for(request.output_path)
     program = load_program(request.program_path)
-    runtime = KPURuntime(request.config, engine=request.engine)
+    runtime = KPURuntime(request.config, engine=request.engine, max_cycles=request.max_cycles)
     inputs = _inputs(request, program)
     for line in [*info_lines(program), *input_lines(inputs)]:
         terminal.detail(line)
@@ -79,7 +82,14 @@ def execute(request: Request, terminal: Terminal) -> None:
     if request.output_path is not None and encode_outputs is not None:
         write_file(encode_outputs(result.outputs), request.output_path)
     if request.profile_path is not None:
-        profile = make_profile(runtime.program, result, _recorded_options(request))
+        timeline = None if mode is SimulationMode.FUNCTIONAL else runtime.timeline
+        profile = make_profile(
+            runtime.program, result, _recorded_options(request), timeline, request.max_events
+        )
+        for table, rows in profile.options.get("left_out", {}).items():
+            terminal.warn(
+                f"the table {table!r} of the profile lacks its last {rows:,} rows: --max-events"
+            )
         save(profile, request.profile_path)
     for target in request.targets:
         terminal.detail(f"wrote {target}")

@@ -9,6 +9,7 @@ dram_, l2_, l1_ read_bytes and write_bytes; l1_ and l2_ hits and misses (64 B li
 energy_pj and its parts, the fields of kpurun.energy.EnergyBreakdown.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import accumulate
 from math import fsum
@@ -38,21 +39,25 @@ EVENTS = {  # column of the table "op" -> key of op_metrics
 }
 
 
-def summarize(program: KPUProgram) -> KPUPerformanceMetrics:
+def summarize(
+    program: KPUProgram, costs: Mapping[str, OpEstimate] | None = None
+) -> KPUPerformanceMetrics:
     """Every metric of one inference on the program's machine, ops one after another.
 
-    Utilisations are shares of the peak: of all arrays at the ops' precisions, of the DRAM bus.
+    costs: of every op by its id; estimates where not given. Utilisations are shares of the peak: of
+    all arrays at the ops' precisions, of the DRAM bus.
     """
     config, machine = program.target_config, machine_of(program.target_config)
-    estimates = {op.id: estimate_op(program, op) for op in program.get_ops_in_order()}
+    if costs is None:
+        costs = {op.id: estimate_op(program, op) for op in program.get_ops_in_order()}
     precisions = {op.id: op.precision or program.precision for op in program.ops}
-    table = {i: _figures(config, found, precisions[i]) for i, found in estimates.items()}
+    table = {i: _figures(config, found, precisions[i]) for i, found in costs.items()}
     array_cycles = sum(
-        machine.macs(precisions[op_id]).time(found.macs) for op_id, found in estimates.items()
+        machine.macs(precisions[op_id]).time(found.macs) for op_id, found in costs.items()
     )
 
     def total(field: str) -> int:
-        return sum(getattr(found, field) for found in estimates.values())
+        return sum(getattr(found, field) for found in costs.values())
 
     cycles = total("total_cycles")
     time_us = cycles / config.compute.clock_mhz

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from formats.errors import ConfigurationError, InputError, KPUError, UsageError
+from formats.errors import InputError, KPUError, UsageError
 from formats.profile import KPUExecutionResult, KPUPerformanceMetrics, SimulationMode
 from formats.program import KPUOp, KPUProgram, KPUTensor
 from formats.verify import verify
@@ -16,6 +16,8 @@ from kpurun.compatibility import own_config, plain_value, require_compatible
 from kpurun.engine.storage import EngineResult
 from kpurun.feed import checked_inputs, host_dtype, host_outputs
 from kpurun.ops.types import OpError
+from kpurun.sim.power import power_trace
+from kpurun.sim.timeline import Timeline, simulate, simulated_metrics
 from kpurun.wellformed import require_wellformed
 
 if TYPE_CHECKING:
@@ -31,17 +33,26 @@ class KPURuntime:
     """Executes compiled programs; one instance serves many, one at a time.
 
     config: the machine, ours or the host's; None adopts each program's own.
-    engine: "fast" or "reference" (numpy, slow, the definition).
+    engine: "fast" or "reference" (numpy, slow, the definition). max_cycles: that a simulation may
+    take.
     """
 
-    def __init__(self, config: object | None = None, *, engine: str = "fast") -> None:
+    def __init__(
+        self,
+        config: object | None = None,
+        *,
+        engine: str = "fast",
+        max_cycles: int | None = None,
+    ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
         self._config = None if config is None else own_config(config)
         self._engine = engine
+        self._max_cycles = max_cycles
         self._program: KPUProgram | None = None
         self._execute: Execute | None = None
         self._metrics = KPUPerformanceMetrics()
+        self._timeline: Timeline | None = None
 
     def load_program(self, program: KPUProgram) -> None:
         """Check the program against the machine and prepare its execution.
@@ -84,8 +95,9 @@ class KPURuntime:
     ) -> KPUExecutionResult:
         """As `execute`, but raises the KPUError instead of returning its message."""
         program = self.program
-        known_mode = available_mode(mode)
+        known_mode = known_mode_of(mode)
         fed = checked_inputs(program, inputs)
+        metrics, notes = self._measured(known_mode)
         assert self._execute is not None, "load_program sets both"
         try:
             result = self._execute(fed)
@@ -94,12 +106,19 @@ class KPURuntime:
         return KPUExecutionResult(
             success=True,
             outputs=host_outputs(program, result.outputs),
-            metrics=self._metrics,
+            metrics=metrics,
             mode=known_mode,
-            trace=()
+            trace=notes
             if result.overflowed is None
-            else (_overflow_text(program, result.overflowed),),
+            else (*notes, _overflow_text(program, result.overflowed)),
         )
+
+    def _measured(self, mode: SimulationMode) -> tuple[KPUPerformanceMetrics, tuple[str, ...]]:
+        """The metrics of a mode, and what a reader of its trace must know."""
+        if mode is SimulationMode.FUNCTIONAL:
+            return self._metrics, ()
+        metrics = simulated_metrics(self.timeline)
+        return metrics, _over_tdp(self.timeline) if mode is SimulationMode.POWER_TRACE else ()
 
     def check_tiles(self, inputs: Mapping[str, np.ndarray]) -> "TileReport":
         """Execute the tile commands of every op on the bytes of DRAM, L2 and L1, and compare each
@@ -121,6 +140,14 @@ class KPURuntime:
         self._program = None
         self._execute = None
         self._metrics = KPUPerformanceMetrics()
+        self._timeline = None
+
+    @property
+    def timeline(self) -> Timeline:
+        """The loaded program command by command; LimitError beyond `max_cycles`."""
+        if self._timeline is None:
+            self._timeline = simulate(self.program, self._max_cycles)
+        return self._timeline
 
     @property
     def program(self) -> KPUProgram:
@@ -144,18 +171,27 @@ def _spec(tensor: KPUTensor) -> Spec:
     return tensor.name, tensor.shape, host_dtype(tensor).name
 
 
-def available_mode(mode: object) -> SimulationMode:
-    """The mode as ours, if this version has it: UsageError or ConfigurationError otherwise."""
+def known_mode_of(mode: object) -> SimulationMode:
+    """The mode as ours; UsageError for what is none."""
     value = plain_value(mode)
     modes = [known.value for known in SimulationMode]
     if value not in modes:
         raise UsageError(f"mode {value!r} is not one of {', '.join(modes)}")
-    known = SimulationMode(value)
-    if known is not SimulationMode.FUNCTIONAL:
-        raise ConfigurationError(
-            f"mode {known.value} is not available in this version: use functional"
-        )
-    return known
+    return SimulationMode(value)
+
+
+def _over_tdp(timeline: Timeline) -> tuple[str, ...]:
+    """A sentence if some cycles take more power than the machine can lose."""
+    tdp = timeline.program.target_config.compute.tdp_watts
+    windows = power_trace(timeline).windows_over(tdp)
+    if not windows:
+        return ()
+    cycles = sum(end - start for start, end, _ in windows)
+    highest = max(watts for _, _, watts in windows)
+    return (
+        f"power exceeds the TDP of {tdp:g} W in {len(windows)} windows, {cycles:,} cycles "
+        f"together; it reaches {highest:.2f} W",
+    )
 
 
 def _nearest_mode(mode: object) -> SimulationMode:

@@ -182,14 +182,19 @@ class _Images:
         return {self.spec.name: read_image(data, str(path), shape, self.preprocess)[0]}
 
 
-def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: str) -> _Images:
-    if len(inputs) != 1 or not batch:
-        raise UsageError(f"{folder}: images fit a model of one input (N,C,H,W): give arrays")
-    paths = sorted(
+def image_paths(folder: Path) -> list[Path]:
+    """The images of a folder and of those in it, in order of their names."""
+    return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+
+
+def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: str) -> _Images:
+    if len(inputs) != 1 or not batch:
+        raise UsageError(f"{folder}: images fit a model of one input (N,C,H,W): give arrays")
+    paths = image_paths(folder)
     if not paths:
         raise UsageError(f"{folder}: no images in this folder")
     return _Images(paths, inputs[0], preprocess)

@@ -1,20 +1,33 @@
 """The stage of the compiler that makes codes: an optimised graph and samples to what is stored."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from formats.config import KPUConfig
+from formats.errors import UsageError
+from formats.files import Source, Target
 from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph
 from kpuc.passes.layout_cost import PLAIN, Estimator
-from kpuc.precision import float_storage
+from kpuc.precision import CODED, float_storage
 from kpuc.quant.assign import assign, kernels
+from kpuc.quant.calibration import Calibrate, Calibration, Equalise
 from kpuc.quant.coding import CODED_WEIGHTS, Granularity, coded_weights, with_codes
 from kpuc.quant.data import InputSpec, samples
 from kpuc.quant.network import Sample
-from kpuc.quant.quantize import Quantizer, QuantOptions, Trial, kept_by_name, quantizer, summary
+from kpuc.quant.posits import posit_storage
+from kpuc.quant.quantize import (
+    Quantizer,
+    QuantOptions,
+    Trial,
+    kept_by_name,
+    observed,
+    quantizer,
+    summary,
+)
 from kpuc.quant.refine import Refinements, with_own_constants
+from kpuc.quant.saved import load, save
 from kpuc.quant.search import Bar, cheapest
 from kpuc.storage import Storage
 
@@ -25,11 +38,31 @@ Track = Callable[[Iterable[Sample], int], Iterable[Sample]]
 
 @dataclass(frozen=True)
 class Quantized:
-    """A graph of codes, how it is stored, and what that does to its outputs."""
+    """A graph of codes, how it is stored, what that does to its outputs, what it was made of."""
 
     graph: Graph
     storage: Storage
     report: Quantization
+    calibration: Calibration | None
+
+
+class Quantiser:
+    """Makes the codes of one graph, and keeps its calibration until the program is made."""
+
+    def __init__(self, quantise: Callable[[Graph], Quantized]) -> None:
+        self._quantise = quantise
+        self._made: Quantized | None = None
+
+    def __call__(self, graph: Graph) -> Quantized:
+        """The graph with codes; raises as `quantized` does, and FileError for what is loaded."""
+        self._made = self._quantise(graph)
+        return self._made
+
+    def save_calibration(self, target: Target) -> None:
+        """For `load_calibration` of the next compilation; FileError when it cannot be written."""
+        assert self._made is not None, "asked for when the program is made"
+        assert self._made.calibration is not None, "refused with the options"
+        save(self._made.calibration, target)
 
 
 def quantiser(
@@ -39,29 +72,39 @@ def quantiser(
     options: QuantOptions | None = None,
     preprocess: str = "none",
     track: Track | None = None,
-) -> Callable[[Graph], Quantized]:
+    load_calibration: Source | None = None,
+) -> Quantiser:
     """`quantized` on samples of whatever `kpuc.quant.data.samples` takes; a tenth is held out.
 
-    track: the calibration samples, and how many, with a progress bar around them.
+    track: the calibration samples, and how many, with a progress bar around them;
+    load_calibration: a file that was saved, instead of `data`.
     """
 
-    def quantise(graph: Graph) -> Quantized:
+    def drawn(graph: Graph) -> tuple[Iterable[Sample], list[Sample]]:
         specs = [_spec(graph, value) for value in graph.inputs]
         every = samples(data, specs, preprocess, precision.value)
-        held_out = max(LEAST_HELD_OUT, every.count // 10)
-        calibration, aside = every.split(held_out)
+        calibration, aside = every.split(max(LEAST_HELD_OUT, every.count // 10))
         by_value: Iterable[Sample] = _by_value(graph, calibration)
         shown = by_value if track is None else track(by_value, len(calibration))
-        return quantized(
-            graph,
-            config,
-            precision,
-            options or QuantOptions(),
-            shown,
-            list(_by_value(graph, aside)),
-        )
+        return shown, list(_by_value(graph, aside))
 
-    return quantise
+    def calibrate(graph: Graph, equalise: Equalise) -> Calibration:
+        if load_calibration is None:
+            return replace(observed(*drawn(graph))(graph, equalise), preprocess=preprocess)
+        loaded = load(load_calibration, graph, equalise)
+        if loaded.preprocess != preprocess:
+            raise UsageError(
+                f"the calibration is of samples that {loaded.preprocess!r} preprocessed, not "
+                f"{preprocess!r}: give --preprocess {loaded.preprocess}"
+            )
+        return loaded
+
+    def quantise(graph: Graph) -> Quantized:
+        if precision in CODED:
+            return quantized(graph, config, precision, options or QuantOptions(), calibrate)
+        return Quantized(graph, *posit_storage(graph, precision, *drawn(graph)), None)
+
+    return Quantiser(quantise)
 
 
 def _spec(graph: Graph, value: str) -> InputSpec:
@@ -81,21 +124,27 @@ def quantized(
     config: KPUConfig,
     precision: KPUPrecision,
     options: QuantOptions,
-    calibration: Iterable[Sample],
-    held_out: Sequence[Sample],
+    calibrate: Calibrate,
 ) -> Quantized:
     """The graph with the codes that the options ask for.
 
     UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached.
     """
-    maker = quantizer(graph, precision, options, calibration, held_out)
+    maker = quantizer(graph, precision, options, calibrate)
     always = kept_by_name(maker.graph, options.keep_fp16)
+    maker = maker.rounding_for(always)
     if options.has_bar:
         bar = Bar(options.max_difference, options.min_sqnr_db)
         trial = cheapest(maker, bar, saved_cycles(maker, config), always)
+        own = maker.rounding_for(trial.floats)
+        rounded_again = own.trial(trial.floats)
+        if bar.holds(rounded_again) and rounded_again.sqnr_db > trial.sqnr_db:
+            maker, trial = own, rounded_again
     else:
         trial = maker.trial(always)
-    return Quantized(trial.graph, trial.storage, summary(maker, trial, gains_db(maker, trial)))
+    report = summary(maker, trial, gains_db(maker, trial))
+    seen = replace(maker.calibration, rounded=maker.rounded)
+    return Quantized(trial.graph, trial.storage, report, seen)
 
 
 def saved_cycles(maker: Quantizer, config: KPUConfig) -> dict[str, int]:
@@ -112,14 +161,16 @@ def saved_cycles(maker: Quantizer, config: KPUConfig) -> dict[str, int]:
 
 
 def gains_db(maker: Quantizer, trial: Trial) -> Mapping[str, float]:
-    """What each refinement adds to the SQNR of the worst output, one upon the other."""
+    """What each refinement adds to the SQNR of the worst output, one upon the other; equalisation
+    to that of the ops which read what it scales."""
     wanted = maker.options.refinements
     steps = [
-        ("bias correction", Refinements(rounding=False, bias=True), wanted.bias),
+        ("bias correction", replace(wanted, rounding=False), wanted.bias),
         ("weight rounding", wanted, wanted.rounding),
     ]
-    before = _sqnr_db(maker, Refinements(rounding=False, bias=False), trial)
-    gains = {}
+    before = _sqnr_db(maker, replace(wanted, rounding=False, bias=False), trial)
+    equalized = maker.calibration.equalized
+    gains = {} if equalized.gain_db is None else {"equalisation": equalized.gain_db}
     for name, refinements, is_wanted in steps:
         if is_wanted:
             after = trial.sqnr_db if refinements == wanted else _sqnr_db(maker, refinements, trial)
@@ -131,13 +182,7 @@ def gains_db(maker: Quantizer, trial: Trial) -> Mapping[str, float]:
 def _sqnr_db(maker: Quantizer, refinements: Refinements, trial: Trial) -> float:
     options = replace(maker.options, refinements=refinements)
     other = Quantizer(
-        maker.graph,
-        maker.precision,
-        options,
-        maker.statistics,
-        maker.held_out,
-        maker.baseline,
-        maker.known,
+        maker.precision, options, maker.calibration, maker.baseline, known=maker.known
     )
     return other.trial(trial.floats).sqnr_db
 

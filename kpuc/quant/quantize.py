@@ -4,13 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cached_property
+from itertools import chain, islice
 
 from formats.errors import UsageError
 from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph, Node
 from kpuc.quant.assign import assign, kernels, macs
+from kpuc.quant.calibration import (
+    Calibrate,
+    Calibration,
+    Codes,
+    Equalise,
+    codes_of,
+    rounding_key,
+    with_array_of,
+)
 from kpuc.quant.coding import CODED_WEIGHTS, CodedWeight, Granularity, coded_weights, with_codes
+from kpuc.quant.equalize import EQUALISING_SAMPLES, Equalized, equalized
 from kpuc.quant.measure import Difference, Outputs, differences, op_differences, outputs_of
 from kpuc.quant.network import Kernel, Network, Sample, exact_storage
 from kpuc.quant.refine import Refinements, refined, with_own_constants
@@ -63,16 +74,30 @@ class Trial:
 class Quantizer:
     """A graph with its statistics: makes and measures quantised networks of it.
 
-    graph: each kernel with a weight and a bias of its own; baseline: exact outputs of `held_out`.
+    baseline: exact outputs of the samples held out; rounded_for: kernels in FP16 when weights are
+    rounded; rounded: codes by `rounding_key`, to which those are added that had to be made.
     """
 
-    graph: Graph
     precision: KPUPrecision
     options: QuantOptions
-    statistics: Statistics
-    held_out: Sequence[Sample]
+    calibration: Calibration
     baseline: Sequence[Outputs]
+    rounded_for: frozenset[str] = frozenset()
     known: dict[object, tuple[Kernel, object]] = field(default_factory=dict)
+    rounded: dict[str, Codes] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """Equalised; each kernel with a weight and a bias of its own."""
+        return self.calibration.equalized.graph
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.calibration.statistics
+
+    @property
+    def held_out(self) -> Sequence[Sample]:
+        return self.calibration.held_out
 
     @cached_property
     def exact(self) -> Network:
@@ -83,16 +108,37 @@ class Quantizer:
     def weights(self) -> dict[str, CodedWeight]:
         """Coded weights of all kernels, rounded to second order if that is asked for.
 
-        Once for every assignment: what other kernels run in changes their inputs too little.
+        Once for many assignments: the others differ from `rounded_for` in few kernels.
         """
-        dtype = CODED_WEIGHTS[self.precision]
-        nearest = coded_weights(self.graph, dtype, self.options.granularity)
         if not self.options.refinements.rounding:
-            return nearest
-        graph, _ = self._network(frozenset(), nearest, self.options.refinements)
-        return {
-            name: replace(weight, array=graph.constants[name]) for name, weight in nearest.items()
-        }
+            return self.nearest
+        options = self.options
+        key = rounding_key(
+            self.precision,
+            options.method,
+            options.granularity,
+            options.refinements,
+            self.rounded_for,
+        )
+        if key not in self.rounded:
+            graph, _ = self._network(self.rounded_for, self.nearest, options.refinements)
+            made = {
+                name: replace(weight, array=graph.constants[name])
+                for name, weight in self.nearest.items()
+            }
+            self.rounded[key] = codes_of(made)
+        codes = self.rounded[key]
+        return {name: with_array_of(weight, codes[name]) for name, weight in self.nearest.items()}
+
+    @cached_property
+    def nearest(self) -> dict[str, CodedWeight]:
+        """Coded weights of all kernels, each rounded for itself."""
+        dtype = CODED_WEIGHTS[self.precision]
+        return coded_weights(self.graph, dtype, self.options.granularity)
+
+    def rounding_for(self, floats: frozenset[str]) -> "Quantizer":
+        """The same, but that weights are rounded with other kernels in FP16."""
+        return self if floats == self.rounded_for else replace(self, rounded_for=floats)
 
     def trial(self, floats: Iterable[str]) -> Trial:
         """The network in which the kernels `floats` stay in FP16, and its differences."""
@@ -118,14 +164,33 @@ def quantizer(
     graph: Graph,
     precision: KPUPrecision,
     options: QuantOptions,
-    calibration: Iterable[Sample],
-    held_out: Sequence[Sample],
+    calibrate: Calibrate,
 ) -> Quantizer:
-    """The graph prepared, and calibrated in one pass over `calibration`."""
+    """The graph prepared and calibrated."""
     prepared = with_own_constants(graph)
-    statistics = observe(prepared, calibration, refining_count(prepared))
-    baseline = outputs_of(Network(prepared, exact_storage(prepared)), held_out)
-    return Quantizer(prepared, precision, options, statistics, held_out, baseline)
+
+    def equalise(own: Graph, samples: Sequence[Sample]) -> Equalized:
+        if not options.refinements.equalisation:
+            return Equalized(own, None)
+        return equalized(own, samples[:EQUALISING_SAMPLES], CODED_WEIGHTS[precision])
+
+    seen = calibrate(prepared, equalise)
+    baseline = outputs_of(Network(prepared, exact_storage(prepared)), seen.held_out)
+    return Quantizer(precision, options, seen, baseline, rounded=dict(seen.rounded))
+
+
+def observed(samples: Iterable[Sample], held_out: Sequence[Sample]) -> Calibrate:
+    """Calibration in one pass over the samples."""
+
+    def calibrate(graph: Graph, equalise: Equalise) -> Calibration:
+        remaining = iter(samples)
+        count = refining_count(graph)
+        first = list(islice(remaining, min(EQUALISING_SAMPLES, count)))
+        equal = equalise(graph, first)
+        statistics = observe(equal.graph, chain(first, remaining), count)
+        return Calibration(graph, equal, statistics, held_out)
+
+    return calibrate
 
 
 def refining_count(graph: Graph) -> int:

@@ -24,8 +24,9 @@ from kpurun.ops.opdef import Int8Rule, complete
 
 @dataclass(frozen=True)
 class Refinements:
-    """Which corrections are made."""
+    """Which corrections are made; equalisation: of channels, before calibration."""
 
+    equalisation: bool = True
     rounding: bool = True
     bias: bool = True
 
@@ -149,7 +150,7 @@ def _rounded_weight(
     drawn = int(rng.integers(1 << 32))  # the same positions of both
     found = rounded(
         torch.tensor(rows.array.reshape(split)),
-        torch.from_numpy(steps.reshape(split)),
+        torch.tensor(steps.reshape(split)),
         _columns(network, node, values, drawn),
         _columns(truth, node, true_values, drawn),
         dtype,

@@ -21,6 +21,7 @@ from kpurun.ops import OPS
 from kpurun.ops.opdef import complete
 from kpurun.ops.window import padded_for, taps, window_of
 
+ROUNDING_VERSION = 1  # raise it with any change of the results: some are kept in files
 DAMPING = 0.01  # of the mean diagonal: keeps directions that the samples do not show in their place
 BLOCK = 128  # columns whose updates are gathered before they reach the columns behind the block
 POSITIONS = 4096  # columns of inputs drawn over all samples: more gains less than 0.1 dB

@@ -1,149 +1,202 @@
-"""What calibration has seen, kept in a file, so that the next compilation need not see it again.
+"""A calibration kept in a file: the next compilation needs no data and rounds no weight twice.
 
-The file is a canonical .safetensors: equal statistics give equal bytes. It names the graph that it
-belongs to, and is read as untrusted.
+The file is a canonical .safetensors: equal calibrations give equal bytes. It names the graph that
+it belongs to, and is read as untrusted. Its arrays: "head" (JSON), "sha256" (of all others), those
+of `saved_statistics` and `saved_samples`, and "rounded/<key>/<weight>", int8 codes.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from formats.errors import FileError
 from formats.files import Source, Target, read_file, write_file
 from formats.tensors import pack, unpack
-from kpuc.graph import Graph
-from kpuc.quant.observers import BINS, Histogram, grid
-from kpuc.text import dump
+from kpuc.graph import Graph, graph_hash
+from kpuc.quant.calibration import (
+    Calibration,
+    Codes,
+    Equalise,
+    are_codes,
+    constant_factors,
+    weight_dtype,
+)
+from kpuc.quant.saved_samples import packed_samples, taken_samples
+from kpuc.quant.saved_statistics import (
+    MOST_VALUES,
+    Arrays,
+    packed_histograms,
+    packed_means,
+    taken,
+    taken_histograms,
+    taken_means,
+)
+from kpuc.quant.statistics import Statistics
 
 VERSION = 1
-MOST_VALUES = 2**53  # of one tensor, so that no sum overflows
-LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Histograms by value of the graph, and of how many samples.
-
-    graph: what `graph_hash` gives for the graph that was calibrated.
-    """
+class Head:
+    """graph, equalized: their `graph_hash`; preprocess: of images; samples: how many were observed;
+    refining, held_out: how many of each are kept; tensors: the names of the histograms."""
 
     graph: str
+    equalized: str
+    preprocess: str
     samples: int
-    histograms: Mapping[str, Histogram]
+    refining: int
+    held_out: int
+    tensors: tuple[str, ...]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        fields = {**vars(self), "version": VERSION}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
-def graph_hash(graph: Graph) -> str:
-    """SHA-256 of all that decides what a graph computes, in hexadecimal; not of its own name."""
-    digest = hashlib.sha256(dump(replace(graph, name="")).encode())
-    for name, array in sorted(graph.constants.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def save(statistics: Statistics, target: Target) -> None:
+def save(calibration: Calibration, target: Target) -> None:
     """Write all or nothing; FileError when that cannot be done."""
-    write_file(to_bytes(statistics), target)
+    write_file(to_bytes(calibration), target)
 
 
-def load(source: Source, graph: str) -> Statistics:
-    """Statistics of the graph whose `graph_hash` is `graph`.
+def load(source: Source, graph: Graph, equalise: Equalise) -> Calibration:
+    """The calibration of `graph`, which is prepared as it was when the calibration was saved.
 
-    FileError for a file that is missing, malformed, of another version or of another graph.
+    FileError for a file that is missing, malformed, of another version, of another graph, or of
+    channels that were equalised otherwise.
     """
-    label = "calibration statistics" if isinstance(source, bytes) else str(source)
+    label = "calibration" if isinstance(source, bytes) else str(source)
     data = read_file(source)
     try:
-        statistics = from_bytes(data)
+        head, arrays = _opened(data)
+        if head.graph == graph_hash(graph):
+            return _calibration(head, arrays, graph, equalise)
     except FileError as error:
-        raise FileError(f"{label}: not calibration statistics: {error}") from error
-    if statistics.graph != graph:
-        raise FileError(
-            f"{label}: calibration of another model, or of this one with other weights, shapes or "
-            "passes: calibrate again"
-        )
-    return statistics
-
-
-def to_bytes(statistics: Statistics) -> bytes:
-    """The file's content."""
-    names = sorted(statistics.histograms)
-    histograms = [statistics.histograms[name] for name in names]
-    extremes = [(histogram.low, histogram.high) for histogram in histograms]
-    counts = [histogram.counts for histogram in histograms]
-    head = _head_bytes(statistics.graph, statistics.samples, names)
-    return pack(
-        {
-            "counts": np.array(counts, np.int64).reshape(-1, BINS),
-            "extremes": np.array(extremes, np.float64).reshape(-1, 2),
-            "head": np.frombuffer(head, np.uint8),
-            "zeros": np.array([histogram.zeros for histogram in histograms], np.int64),
-        }
+        raise FileError(f"{label}: not a saved calibration: {error}") from error
+    raise FileError(
+        f"{label}: calibration of another model, or of this one with other weights, shapes or "
+        "passes: calibrate again"
     )
 
 
-def from_bytes(data: bytes | memoryview) -> Statistics:
-    """The statistics that `to_bytes` wrote; FileError for anything else."""
-    arrays = unpack(data)
-    if set(arrays) != {"counts", "extremes", "head", "zeros"}:
-        raise FileError("not the arrays that belong there")
-    graph, samples, names = _head(arrays["head"])
-    kinds: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
-        "counts": (np.int64, (len(names), BINS)),
-        "extremes": (np.float64, (len(names), 2)),
-        "zeros": (np.int64, (len(names),)),
+def to_bytes(calibration: Calibration) -> bytes:
+    """The file's content."""
+    statistics = calibration.statistics
+    head = Head(
+        graph_hash(calibration.graph),
+        graph_hash(calibration.equalized.graph),
+        calibration.preprocess,
+        statistics.samples,
+        len(statistics.refining),
+        len(calibration.held_out),
+        tuple(sorted(statistics.histograms)),
+    )
+    arrays = {
+        "head": np.frombuffer(head.to_bytes(), np.uint8),
+        **packed_histograms(statistics.histograms),
+        **packed_means(statistics.means),
+        **packed_samples(calibration.graph.inputs, statistics.refining, calibration.held_out),
     }
-    for name, (dtype, shape) in kinds.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
-            raise FileError(f"{name} is not {np.dtype(dtype)} of shape {shape}")
-    extremes = arrays["extremes"].tolist()
-    rows = zip(names, extremes, arrays["counts"], arrays["zeros"].tolist(), strict=True)
-    histograms = {
-        name: _histogram(name, low, high, counts, zeros)
-        for name, (low, high), counts, zeros in rows
-    }
-    return Statistics(graph, samples, histograms)
+    for key, codes in calibration.rounded.items():
+        arrays |= {f"rounded/{key}/{name}": array for name, array in codes.items()}
+    return pack({**arrays, "sha256": _checksum(arrays)})
 
 
-def _head_bytes(graph: str, samples: int, names: list[str]) -> bytes:
-    head = {"graph": graph, "samples": samples, "tensors": names, "version": VERSION}
-    return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
+def _opened(data: memoryview) -> tuple[Head, Arrays]:
+    """The head, and the arrays that are neither head nor checksum: as they were written."""
+    arrays = dict(unpack(data))
+    head = arrays.get("head")
+    if head is None:
+        raise FileError("it has no head")
+    found = _head(head.tobytes())
+    if not np.array_equal(arrays.pop("sha256", np.array(())), _checksum(arrays)):
+        raise FileError("it is damaged: its checksum is that of other content")
+    del arrays["head"]
+    return found, arrays
 
 
-def _head(array: np.ndarray) -> tuple[str, int, list[str]]:
+def _calibration(head: Head, arrays: Arrays, graph: Graph, equalise: Equalise) -> Calibration:
+    histograms = taken_histograms(arrays, graph, head.tensors)
+    means = taken_means(arrays, graph)
+    refining, held_out = taken_samples(arrays, graph, head.refining, head.held_out)
+    rounded = _taken_rounded(arrays, graph)
+    if arrays:
+        raise FileError(f"it has an array that does not belong there: {min(arrays)!r}")
+    statistics = Statistics(histograms, means, refining, head.samples)
+    equalized = equalise(graph, refining)
+    if graph_hash(equalized.graph) != head.equalized:
+        raise FileError(
+            "its channels were equalised otherwise: calibrate again, or give the precision and "
+            "--no-equalisation as they were"
+        )
+    return Calibration(graph, equalized, statistics, held_out, head.preprocess, rounded)
+
+
+def _taken_rounded(arrays: Arrays, graph: Graph) -> dict[str, Codes]:
+    """By key, codes of every constant that a kernel multiplies by."""
+    keys = sorted({name.split("/")[1] for name in arrays if name.startswith("rounded/")})
+    weights = constant_factors(graph)
+    rounded: dict[str, Codes] = {}
+    for key in keys:
+        dtype = weight_dtype(key)
+        if dtype is None:
+            raise FileError(f"{key!r} names no rounded weights")
+        codes = {
+            name: taken(arrays, f"rounded/{key}/{name}", graph.types[name].shape, np.int8)
+            for name in weights
+        }
+        for name, array in codes.items():
+            if not are_codes(array, dtype):
+                raise FileError(f"rounded/{key}/{name}: a code beyond those of {dtype.value}")
+        rounded[key] = codes
+    return rounded
+
+
+def _head(data: bytes) -> Head:
     try:
-        head = json.loads(array.tobytes())
+        fields = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FileError("the head is not JSON") from error
-    if not isinstance(head, dict) or head.get("version") != VERSION:
+    if not isinstance(fields, dict) or fields.get("version") != VERSION:
         raise FileError(f"not of version {VERSION}")
-    graph, samples, names = head.get("graph"), head.get("samples"), head.get("tensors")
-    if not isinstance(graph, str) or type(samples) is not int or not 0 < samples <= MOST_VALUES:
-        raise FileError("malformed head")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    samples, refining, held_out = (
+        _count(fields.get(name)) for name in ("samples", "refining", "held_out")
+    )
+    graph, equalized, preprocess = (
+        _text(fields.get(name)) for name in ("graph", "equalized", "preprocess")
+    )
+    tensors = fields.get("tensors")
+    if not isinstance(tensors, list) or not all(isinstance(name, str) for name in tensors):
         raise FileError("malformed list of tensors")
-    if sorted(set(names)) != names:
-        raise FileError("a tensor is named twice or out of order")
-    if _head_bytes(graph, samples, names) != array.tobytes():
+    head = Head(graph, equalized, preprocess, samples, refining, held_out, tuple(tensors))
+    if head.to_bytes() != data:
         raise FileError("the head is not in canonical form")
-    return graph, samples, names
+    if refining > samples:
+        raise FileError("it keeps more samples than were observed")
+    return head
 
 
-def _histogram(name: str, low: float, high: float, counts: np.ndarray, zeros: int) -> Histogram:
-    """With every relation between its parts that `Observer` keeps."""
-    if not -LARGEST <= low <= high <= LARGEST:  # false for NaN too
-        raise FileError(f"tensor {name!r}: its extremes are not finite or not in order")
-    if counts.min() < 0 or counts.max() > MOST_VALUES or counts.sum(dtype=np.float64) > MOST_VALUES:
-        raise FileError(f"tensor {name!r}: counts below zero or too large")
-    histogram = Histogram(low, high, counts, zeros)
-    exponent, first = grid(low, high)
-    held = np.flatnonzero(counts)
-    ends = [int(np.floor(np.ldexp(end, -exponent))) - first for end in (low, high)]
-    if not len(held) or [held[0], held[-1]] != ends:
-        raise FileError(f"tensor {name!r}: counts where its extremes allow none, or none at them")
-    if not 0 <= zeros <= counts[histogram.zero_bin]:
-        raise FileError(f"tensor {name!r}: more zeros than values around zero")
-    return histogram
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise FileError("malformed head")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 < value <= MOST_VALUES:
+        raise FileError("malformed head")
+    return value
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """SHA-256 of names, types and contents, uint8 [32]."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return np.frombuffer(digest.digest(), np.uint8)

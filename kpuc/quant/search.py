@@ -92,7 +92,8 @@ def _alone(quantizer: Quantizer, node_id: str, every: Sequence[str]) -> Network:
     """The network in which one kernel runs on codes and all else is exact."""
     assignment = assign(quantizer.graph, [each for each in every if each != node_id])
     codes = codes_for(assignment, quantizer.statistics, quantizer.options.method)
-    graph, storage = with_codes(assignment, codes, quantizer.weights, quantizer.precision)
+    # Not the corrected weights: those make up for errors that are not there.
+    graph, storage = with_codes(assignment, codes, quantizer.nearest, quantizer.precision)
     dtypes = dict(exact_storage(graph).dtypes)
     dtypes |= {value: storage.dtypes[value] for value in storage.params}
     return Network(graph, replace(storage, dtypes=dtypes), quantizer.known)

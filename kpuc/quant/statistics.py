@@ -41,9 +41,8 @@ def observe(
     refining_count: int,
 ) -> Statistics:
     """One pass over the samples; the first `refining_count` are kept for the corrections."""
-    assignment = assign(graph)
-    observers = {value: Observer(graph.names.get(value, value)) for value in _coded(assignment)}
-    totals = {value: np.zeros(graph.types[value].shape) for value in _weighted_inputs(graph)}
+    observers = {value: Observer(graph.names.get(value, value)) for value in coded_values(graph)}
+    totals = {value: np.zeros(graph.types[value].shape) for value in weighted_inputs(graph)}
     network = Network(graph, exact_storage(graph))
     kept: list[Sample] = []
     count = 0
@@ -67,15 +66,26 @@ def codes_for(
     """Scale and zero point of every coded activation; values that share codes share them."""
     found: dict[str, Code] = {}
     graph = assignment.graph
+    makers = graph.producers()
+
+    def seen_of(value: str) -> list[Histogram]:
+        """Of what the elements were handed on from, where the value itself was not observed: in
+        the network that is all of codes it shares their scale."""
+        if value in statistics.histograms:
+            return [statistics.histograms[value]]
+        return [seen for operand in makers[value].inputs for seen in seen_of(operand)]
+
     for group in shared_codes(graph, assignment.coded):
-        seen = [statistics.histograms[value] for value in sources(graph, group, assignment.copies)]
+        own = sources(graph, group, assignment.copies)
+        seen = [histogram for value in own for histogram in seen_of(value)]
         low, high = choose_range(merged(seen), method.name, method.percentile)
         found |= dict.fromkeys(group, uint8_params(low, high))
     return found
 
 
-def _coded(assignment: Assignment) -> tuple[str, ...]:
+def coded_values(graph: Graph) -> tuple[str, ...]:
     """Everything that some assignment stores as codes and no op merely hands on."""
+    assignment = assign(graph)
     graph = assignment.graph
     groups = shared_codes(graph, assignment.coded)
     return tuple(
@@ -85,6 +95,7 @@ def _coded(assignment: Assignment) -> tuple[str, ...]:
     )
 
 
-def _weighted_inputs(graph: Graph) -> tuple[str, ...]:
+def weighted_inputs(graph: Graph) -> tuple[str, ...]:
+    """First factors of the kernels with a weight."""
     weighted = (node for node in kernels(graph) if constant_factor(graph, node) == 1)
     return tuple(dict.fromkeys(node.inputs[0] for node in weighted))

@@ -20,7 +20,10 @@ from kpurun.engine.exact_products import prepare_exact_products
 from kpurun.engine.int8_kernels import INTEGER_KERNELS
 from kpurun.engine.kernel import Prepared, Site, dense, one
 from kpurun.engine.kernels import ANY_DTYPE, KERNELS, SELECTIONS, prepare_by_record
-from kpurun.engine.pooling import prepare_max_pool_of_codes
+from kpurun.engine.pooling import (
+    prepare_global_average_pool_of_codes,
+    prepare_max_pool_of_codes,
+)
 from kpurun.engine.stages import ACTIVATIONS
 from kpurun.engine.storage import multiplies_codes
 from kpurun.engine.tables import prepare_table
@@ -59,6 +62,8 @@ def prepare_coded(
     if _requantises(site):
         requantise = prepare_requantise(site.inputs[0], site.outputs[0])
         return replace(one(requantise), takes_codes=True, gives_codes=True)
+    if site.op.op_type == "GlobalAveragePool" and is_coded(site.inputs[0]):
+        return prepare_global_average_pool_of_codes(site) or _on_reals(site, values)
     return _on_reals(site, values)
 
 

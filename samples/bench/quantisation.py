@@ -28,6 +28,7 @@ from samples.bench.bars import Bar, at_most, print_bars, print_table
 from samples.bench.crops import HELD_OUT_IMAGES, Crops, calibration_crops, held_out_crops
 from samples.bench.difference import Difference, by_output, difference
 from samples.bench.emulation import Run, eager
+from samples.bench.memory import measure_memory, memory_bars
 from samples.bench.peer import CALIBRATORS, session_run, write_int8, write_onnx
 from samples.bench.processes import Usage, duration_bar
 from samples.bench.speed import alternate, paired_ratio, why_no_onnxruntime
@@ -46,7 +47,7 @@ EAGER_BARS = {"resnet18": 0.30, "mobilenetv2": 0.40, "yolov8n": 0.40}
 PEER_BAR = 1.1
 MAC_SHARE_BARS = {"resnet18": 0.99}
 OURS, PEER = "kpurun", "onnxruntime"
-SECTIONS = ("accuracy", "mixed", "speed")
+SECTIONS = ("accuracy", "mixed", "speed", "memory")
 TIMES_HEADER = ("network", "calibration s", "whole kpuc s", "CPU s", "INT8 MACs", "gains dB")
 MIXED_HEADER = ("network", "max |d| / range", "SQNR dB", "INT8 MACs", "in FP16", "s")
 SPEED_HEADER = ("network", "eager ms", "kpurun ms", "onnxruntime ms", "/ eager", "/ onnxruntime")
@@ -117,7 +118,7 @@ def measured_bars(
     bars: list[Bar] = []
     with tempfile.TemporaryDirectory() as folder:
         peers = peer_models(subject, calibrators, Path(folder))
-        if {"accuracy", "speed"} & set(sections):
+        if {"accuracy", "speed", "memory"} & set(sections):
             compiled = compiled_int8(subject)
             bars += print_times(console, subject, compiled)
             ours = simulated(compiled.program)
@@ -126,6 +127,9 @@ def measured_bars(
             if "speed" in sections:
                 image = next(iter(images))
                 bars += compare_speed(console, subject, image, ours, peers, rounds)
+            if "memory" in sections:
+                memory = measure_memory(compiled.program, Path(folder))
+                bars += memory_bars(subject.name, compiled.program, memory)
     if "mixed" in sections:
         bars += mixed_precision(console, subject, images)
     return bars

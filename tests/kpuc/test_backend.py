@@ -180,6 +180,17 @@ def test_a_graph_break_leaves_two_programs():
             {"precision": "int8", "calibration": torch.zeros(99, 3)},
             "at least 100 samples; there are 99",
         ),
+        (
+            lambda x: x + 1,
+            {"precision": "int8", "calibration": torch.zeros(100, 3), "load_calibration": "a.cal"},
+            "samples or load_calibration, not both",
+        ),
+        (lambda x: x + 1, {"save_calibration": "a.cal"}, "save_calibration: fp16 needs no"),
+        (
+            lambda x: x + 1,
+            {"precision": "int8", "load_calibration": "gone.cal"},
+            "gone.cal: No such file",
+        ),
         (lambda x: x + 1, {"mode": "cycle_accurate"}, "cycle_accurate is not available"),
         (lambda x: x + 1, {"config": "swkpu-v9"}, "swkpu-v9"),
     ],
@@ -245,6 +256,19 @@ def test_every_program_is_calibrated_on_an_iterator_that_gives_its_samples_once(
     torch.testing.assert_close(
         compiled(image())["logits"], net(image())["logits"], atol=2 * CODES, rtol=CODES
     )
+
+
+@torch.no_grad()
+def test_a_saved_calibration_gives_the_same_codes(net, tmp_path):
+    saved = tmp_path / "net.cal"
+    options = {"precision": "int8", "calibration": SAMPLES, "save_calibration": saved}
+    first = torch.compile(net, backend="kpu", options=options)(image())["logits"]
+    torch.compiler.reset()
+    options = {"precision": "int8", "load_calibration": saved}
+
+    got = torch.compile(net, backend="kpu", options=options)(image())["logits"]
+
+    assert torch.equal(got, first)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import nn
 
 import kpuc
 from formats.config import ComputeConfig, KPUConfig, MemoryConfig
+from formats.container import to_bytes
 from formats.errors import (
     CompilationError,
     FileError,
@@ -82,6 +83,30 @@ def test_a_module_compiles_to_codes_with_samples():
 def test_codes_need_samples():
     with pytest.raises(UsageError, match="INT8 calibration requires at least 100 samples"):
         kpuc.compile(small(), [SHAPE], precision="int8")
+
+
+def test_a_module_compiles_to_the_same_codes_with_a_saved_calibration(tmp_path):
+    samples = np.random.default_rng(0).standard_normal((100, *SHAPE[1:])).astype(np.float32)
+    saved = tmp_path / "small.cal"
+    words = {"precision": "int8", "save_calibration": saved}
+    compiled = kpuc.compile(small(), [SHAPE], calibration=samples, **words)
+
+    again = kpuc.compile(small(), [SHAPE], precision="int8", load_calibration=saved)
+
+    assert to_bytes(again) == to_bytes(compiled)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"load_calibration": "a", "precision": "fp16"}, "load_calibration: fp16 needs no calib"),
+        ({"save_calibration": "a", "precision": "fp16"}, "save_calibration: fp16 needs no calib"),
+        ({"load_calibration": "a", "calibration": [1]}, "samples or load_calibration, not both"),
+    ],
+)
+def test_calibration_that_cannot_be_meant_is_refused(words, message):
+    with pytest.raises(UsageError, match=message):
+        kpuc.compile(small(), [SHAPE], **{"precision": "int8", **words})
 
 
 def test_inputs_may_be_given_by_name_or_as_shapes():
@@ -187,6 +212,16 @@ def test_the_path_is_given_once(exported):
 def test_codes_without_calibration_are_refused_before_the_model_is_read():
     with pytest.raises(UsageError, match="INT8 calibration requires at least 100 samples"):
         KPUCompiler().compile("no/such/model.pt2", KPUConfig(), HostPrecision.INT8)
+
+
+def test_a_file_compiles_to_the_same_codes_with_a_saved_calibration(exported, tmp_path):
+    samples = np.random.default_rng(0).standard_normal((100, *SHAPE)).astype(np.float32)
+    saved = tmp_path / "small.cal"
+    compiled = KPUCompiler().compile(exported, KPUConfig(), "int8", samples, save_calibration=saved)
+
+    again = KPUCompiler().compile(exported, KPUConfig(), "int8", load_calibration=saved)
+
+    assert to_bytes(again) == to_bytes(compiled)
 
 
 def test_an_unknown_precision_lists_the_known_ones(exported):

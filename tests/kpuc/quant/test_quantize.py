@@ -15,7 +15,13 @@ from kpuc.compiler import compile_graph
 from kpuc.quant.measure import MOST_DB, Difference, outputs_of
 from kpuc.quant.network import Network, exact_storage
 from kpuc.quant.prepare import quantiser
-from kpuc.quant.quantize import QuantOptions, integer_share, kept_by_name, quantizer
+from kpuc.quant.quantize import (
+    QuantOptions,
+    integer_share,
+    kept_by_name,
+    observed,
+    quantizer,
+)
 from kpuc.quant.refine import Refinements, with_own_constants
 from kpuc.quant.search import Bar, cheapest
 from kpurun.engine import reference
@@ -27,7 +33,7 @@ from tests.kpuc.passes.draft import Draft, node_of
 from tests.kpuc.quant.networks import residual_network, samples_of
 
 INT8, INT4 = KPUPrecision.INT8, KPUPrecision.INT4
-PLAIN = Refinements(rounding=False, bias=False)
+PLAIN = Refinements(equalisation=False, rounding=False, bias=False)
 
 
 def made(graph=None, precision=INT8, **options):
@@ -36,8 +42,7 @@ def made(graph=None, precision=INT8, **options):
         graph,
         precision,
         QuantOptions(**options),
-        samples_of(graph, 40),
-        samples_of(graph, 8, seed=1),
+        observed(samples_of(graph, 40), samples_of(graph, 8, seed=1)),
     )
 
 
@@ -95,9 +100,8 @@ def test_all_in_fp16_is_nearer_than_all_in_codes():
 def test_nodes_one_by_one_give_what_the_program_gives_code_for_code():
     program = compiled()
     graph = residual_network()
-    maker = quantizer(
-        graph, INT8, QuantOptions(), samples_of(graph, 40), samples_of(graph, 8, seed=1)
-    )
+    seen = observed(samples_of(graph, 40), samples_of(graph, 8, seed=1))
+    maker = quantizer(graph, INT8, QuantOptions(), seen)
     trial = maker.trial(())
     (sample,) = samples_of(graph, 1, seed=5)
     (alone,) = outputs_of(Network(trial.graph, trial.storage), [sample])
@@ -226,10 +230,40 @@ def test_equal_outputs_have_no_noise():
 
 
 def test_the_gains_add_up_from_plain_rounding():
-    program = compiled()
+    program = compiled(options=QuantOptions(refinements=Refinements(equalisation=False)))
     gains = program.quantization.gains_db
     assert list(gains) == ["bias correction", "weight rounding"]
     plain = compiled(options=QuantOptions(refinements=PLAIN))
     total = min(plain.quantization.sqnr_db.values()) + sum(gains.values())
     assert total == pytest.approx(min(program.quantization.sqnr_db.values()), abs=1e-6)
     assert replace(plain.quantization, gains_db={}).gains_db == plain.quantization.gains_db == {}
+
+
+def test_equalisation_says_what_the_readers_gain():
+    gains = compiled().quantization.gains_db
+    assert list(gains) == ["equalisation", "bias correction", "weight rounding"]
+    assert gains["equalisation"] >= 0
+
+
+def test_weights_are_rounded_for_the_kernels_that_stay_in_fp16():
+    maker = made()
+    kept = frozenset({"first"})
+    own = maker.rounding_for(kept)
+    assert (own.weights["second.weight"].array != maker.weights["second.weight"].array).any()
+    assert maker.rounding_for(frozenset()) is maker
+
+
+def joined_network():
+    """Two convolutions side by side, joined and pooled for two more."""
+    draft = Draft()
+    x = draft.input("x", 1, 3, 12, 12)
+    joined = draft.op("join", "Concat", draft.conv("left", x, 4), draft.conv("right", x, 4), axis=1)
+    pooled = draft.op("pool", "MaxPool", joined, kernel_shape=(2, 2), strides=(2, 2))
+    return draft.graph(draft.conv("last", pooled, 5), draft.conv("other", pooled, 5))
+
+
+def test_what_is_handed_on_in_codes_may_be_a_float_that_becomes_codes():
+    maker = made(joined_network())
+    alone = maker.trial({"left", "right", "other"})
+    assert alone.storage.code("pool.codes") == maker.trial(()).storage.code("join")
+    assert alone.found["last"].sqnr_db > maker.trial(()).found["last"].sqnr_db

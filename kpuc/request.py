@@ -1,0 +1,125 @@
+"""What the user of `kpuc` asked for, and which of that cannot be meant."""
+
+import sys
+from dataclasses import dataclass, fields
+
+from formats.console import STDIO, require_different, require_distinct
+from formats.errors import UsageError
+from kpuc.precision import CODED, SCALED
+
+# Option of calibration -> the field that holds it.
+CALIBRATION_OPTIONS = {
+    "--calibration": "calibration",
+    "--load-calibration": "load_calibration",
+    "--save-calibration": "save_calibration",
+    "--calibration-method": "calibration_method",
+    "--percentile": "percentile",
+    "--per-tensor": "per_tensor",
+    "--group-size": "group_size",
+    "--no-equalisation": "equalisation",
+    "--no-weight-rounding": "weight_rounding",
+    "--no-bias-correction": "bias_correction",
+    "--keep-fp16": "keep_fp16",
+    "--max-diff": "max_diff",
+    "--min-sqnr": "min_sqnr",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None and empty stand for options that were not given."""
+
+    model: str
+    output_path: str | None = None
+    input_shapes: tuple[str, ...] = ()
+    precision: str = "fp16"
+    config: str = "swkpu-v1"
+    assignments: tuple[str, ...] = ()
+    arch: str | None = None
+    trust_pickle: bool = False
+    preprocess: str = "none"
+    calibration: str | None = None
+    load_calibration: str | None = None
+    save_calibration: str | None = None
+    calibration_method: str = "mse"
+    percentile: float = 99.99
+    per_tensor: bool = False
+    group_size: int = 0
+    equalisation: bool = True
+    weight_rounding: bool = True
+    bias_correction: bool = True
+    keep_fp16: tuple[str, ...] = ()
+    max_diff: float | None = None
+    min_sqnr: float | None = None
+    check: bool = False
+    estimate_memory: bool = False
+    remarks_path: str | None = None
+    save_passes: str | None = None
+    stop_after: str | None = None
+    time_report: bool = False
+    print_config: bool = False
+    depfile: str | None = None
+    if_changed: bool = False
+    as_json: bool = False
+
+
+def check_options(request: Request) -> None:
+    """Everything about the options that can be known before the model is read."""
+    if not request.model:
+        raise UsageError("no model: give a file or package.module:factory")
+    writes = request.output_path is not None or request.stop_after is not None
+    if not (writes or request.check or request.estimate_memory):
+        raise UsageError("no output: give -o MODEL.kpu (or --check, --estimate-memory)")
+    if request.as_json and STDIO in (request.output_path, request.remarks_path):
+        raise UsageError("only one of -o -, --remarks - and --json can go to stdout")
+    if request.output_path == STDIO and sys.stdout.isatty():
+        raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
+    if request.depfile is not None and request.output_path in (None, STDIO):
+        raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
+    _check_numbers(request)
+    _check_calibration(request)
+    _check_paths(request)
+
+
+def _check_numbers(request: Request) -> None:
+    if not 50 < request.percentile <= 100:
+        raise UsageError(f"--percentile {request.percentile:g}: from 50 to 100")
+    if request.group_size < 0 or (request.group_size and request.per_tensor):
+        raise UsageError("--group-size is positive, and not for --per-tensor")
+    if request.max_diff is not None and not request.max_diff > 0:
+        raise UsageError(f"--max-diff {request.max_diff:g}: give a positive number")
+
+
+def _check_calibration(request: Request) -> None:
+    coded = [precision.value for precision in CODED]
+    defaults = {field.name: field.default for field in fields(Request)}
+    scaled = [precision.value for precision in SCALED]
+    for option, name in CALIBRATION_OPTIONS.items():
+        if name == "calibration" and request.precision in scaled:
+            continue
+        if request.precision not in coded and getattr(request, name) != defaults[name]:
+            raise UsageError(f"{option} is for {' and '.join(coded)}, not {request.precision}")
+    if request.calibration is not None and request.load_calibration is not None:
+        raise UsageError("--calibration and --load-calibration: give one of them")
+    if request.load_calibration == STDIO == request.model:
+        raise UsageError("only one of the model and --load-calibration can come from stdin")
+    if request.save_calibration == STDIO:
+        raise UsageError("--save-calibration needs a file: stdout is for the program")
+
+
+def _check_paths(request: Request) -> None:
+    """No output is another output, or what the program is made from."""
+    written = {
+        "-o": request.output_path,
+        "--remarks": request.remarks_path,
+        "--depfile": request.depfile,
+        "--save-calibration": request.save_calibration,
+    }
+    require_distinct(written)
+    for option, target in written.items():
+        read = [request.model, request.calibration]
+        if option != "--save-calibration":  # what was loaded may be saved with more in it
+            read.append(request.load_calibration)
+        for source in read:
+            if source is not None and target is not None:
+                require_different(source, target)

@@ -1,0 +1,1 @@
+"""The second clock: commands played on the machine's resources, with power and traces."""

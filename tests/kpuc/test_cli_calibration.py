@@ -1,0 +1,199 @@
+"""`kpuc` with a calibration that is kept in a file, and with options that need one."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from formats.container import load_program
+from kpuc.cli import kpuc_command
+from tests.integration.models import small
+from tests.kpuc.test_cli import SMALL, kpuc, mistake
+
+INT8 = (SMALL, "--precision", "int8", "-q")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with samples, a calibration and the program that was made along with it."""
+    path = tmp_path_factory.mktemp("made")
+    samples = np.random.default_rng(0).normal(size=(100, 3, 16, 16)).astype(np.float32)
+    np.save(path / "samples.npy", samples)
+    words = ["--calibration", path / "samples.npy", "--save-calibration", path / "small.cal"]
+    assert kpuc_command([str(word) for word in (*INT8, *words, "-o", path / "small.kpu")]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch, made):
+    """A working directory with what was made, and an environment that says nothing about kpuc."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("KPUC_")]:
+        monkeypatch.delenv(name)
+    for source in made.iterdir():
+        Path(source.name).write_bytes(source.read_bytes())
+
+
+def test_a_saved_calibration_gives_the_same_program():
+    assert kpuc(*INT8, "--load-calibration", "small.cal", "-o", "again.kpu") == 0
+    assert Path("again.kpu").read_bytes() == Path("small.kpu").read_bytes()
+
+
+def test_a_saved_calibration_needs_no_weight_rounded_again(monkeypatch):
+    monkeypatch.setattr("kpuc.quant.refine.rounded", None)
+    assert kpuc(*INT8, "--load-calibration", "small.cal", "-o", "again.kpu") == 0
+
+
+def test_a_saved_calibration_comes_through_a_pipe(monkeypatch):
+    with Path("small.cal").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert kpuc(*INT8, "--load-calibration", "-", "-o", "again.kpu") == 0
+    assert Path("again.kpu").read_bytes() == Path("small.kpu").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--calibration-method", "minmax"],
+        ["--per-tensor"],
+        ["--no-bias-correction"],
+        ["--no-weight-rounding"],
+        ["--keep-fp16", "classifier"],
+        ["--precision", "int4", "--config", "swkpu-v2", "--group-size", "16"],
+    ],
+    ids=lambda options: options[-1],
+)
+def test_other_options_on_a_saved_calibration_give_what_the_samples_give(options):
+    words = [*INT8, *options]
+    assert kpuc(*words, "--calibration", "samples.npy", "-o", "direct.kpu") == 0
+    assert kpuc(*words, "--load-calibration", "small.cal", "-o", "loaded.kpu") == 0
+    assert Path("loaded.kpu").read_bytes() == Path("direct.kpu").read_bytes()
+    assert load_program("loaded.kpu") != load_program("small.kpu")
+
+
+def test_weights_of_other_options_are_added_to_a_loaded_calibration(monkeypatch):
+    other = [*INT8, "--calibration-method", "minmax"]
+    both = ["--load-calibration", "small.cal", "--save-calibration", "small.cal"]
+    assert kpuc(*other, *both, "-o", "other.kpu") == 0
+    monkeypatch.setattr("kpuc.quant.refine.rounded", None)
+    assert kpuc(*other, "--load-calibration", "small.cal", "-o", "again.kpu") == 0
+    assert Path("again.kpu").read_bytes() == Path("other.kpu").read_bytes()
+    assert kpuc(*INT8, "--load-calibration", "small.cal", "-o", "first.kpu") == 0
+    assert Path("first.kpu").read_bytes() == Path("small.kpu").read_bytes()
+
+
+def test_the_same_samples_make_the_same_file():
+    words = ["--calibration", "samples.npy", "--save-calibration", "again.cal"]
+    assert kpuc(*INT8, *words, "-o", "again.kpu") == 0
+    assert Path("again.cal").read_bytes() == Path("small.cal").read_bytes()
+
+
+def test_nothing_is_saved_of_a_compilation_that_fails(capsys):
+    words = ["--calibration", "samples.npy", "--save-calibration", "again.cal", "-o", "a.kpu"]
+    assert mistake(capsys, *INT8, *words, "--set", "memory.dram_bytes=2KiB")[0] == 5
+
+
+def test_a_depfile_names_the_saved_calibration():
+    words = ["--load-calibration", "small.cal", "-o", "a.kpu", "--depfile", "a.d"]
+    assert kpuc(*INT8, *words) == 0
+    assert Path("a.d").read_text().splitlines()[0].endswith(" small.cal")
+
+
+def test_a_depfile_names_the_samples():
+    words = ["--calibration", "samples.npy", "-o", "a.kpu", "--depfile", "a.d"]
+    assert kpuc(*INT8, *words) == 0
+    assert Path("a.d").read_text().splitlines()[0].endswith(" samples.npy")
+
+
+def test_a_depfile_names_every_image_and_the_folders_that_they_may_come_and_go_in(tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).integers(0, 256, (100, 16, 16, 3), np.uint8)
+    Path("photos/more").mkdir(parents=True)
+    for index, image in enumerate(pixels):
+        place = "photos/more" if index else "photos"
+        Image.fromarray(image).save(f"{place}/{index:02}.png")
+    Path("photos/notes.txt").write_text("no image")
+
+    assert kpuc(*INT8, "--calibration", "photos", "-o", "a.kpu", "--depfile", "a.d") == 0
+
+    named = set(Path("a.d").read_text().splitlines()[0].split())
+    assert {"photos", "photos/00.png", "photos/more", "photos/more/99.png"} <= named
+    assert "photos/notes.txt" not in named
+
+
+LOAD = ["--load-calibration", "small.cal"]
+SAVE = ["--calibration", "samples.npy", "--save-calibration"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([*LOAD, "--calibration", "samples.npy"], 2, "--calibration and --load-calibration"),
+        ([*SAVE, "-"], 2, "--save-calibration needs a file"),
+        ([*SAVE, "a.kpu"], 2, "-o and --save-calibration both name"),
+        ([*SAVE, "samples.npy"], 2, "would overwrite the input"),
+        ([*LOAD, "--remarks", "small.cal"], 2, "would overwrite the input"),
+        ([*SAVE, "no/such/a.cal"], 3, "no/such/a.cal"),
+        (["--load-calibration", "gone.cal"], 3, "gone.cal: No such file"),
+        (["--load-calibration", "samples.npy"], 3, "samples.npy: not a saved calibration"),
+        (["--load-calibration", "small.kpu"], 3, "small.kpu: not a saved calibration"),
+        ([*LOAD, "--input-shape", "2,3,16,16"], 3, "small.cal: calibration of another model"),
+    ],
+    ids=lambda value: "-".join(value[-2:]) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_with_its_exit_code(capsys, words, code, message):
+    found, said = mistake(capsys, *INT8, *words, "-o", "a.kpu")
+    assert message in said
+    assert found == code
+
+
+def test_a_damaged_calibration_is_a_mistake_of_one_line(capsys):
+    data = bytearray(Path("small.cal").read_bytes())
+    data[-100] ^= 1
+    Path("small.cal").write_bytes(data)
+    found, said = mistake(capsys, *INT8, *LOAD, "-o", "a.kpu")
+    assert "small.cal: not a saved calibration: it is damaged" in said
+    assert found == 3
+
+
+def test_the_model_and_the_calibration_do_not_both_come_from_stdin(capsys):
+    words = ["-", "--precision", "int8", "--load-calibration", "-", "-o", "a.kpu"]
+    found, said = mistake(capsys, *words)
+    assert "only one of the model and --load-calibration" in said
+    assert found == 2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "posit8", "posit16"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--calibration", "samples.npy"],
+        ["--load-calibration", "small.cal"],
+        ["--save-calibration", "a.cal"],
+        ["--calibration-method", "minmax"],
+        ["--percentile", "99"],
+        ["--per-tensor"],
+        ["--group-size", "32"],
+        ["--no-equalisation"],
+        ["--no-weight-rounding"],
+        ["--no-bias-correction"],
+        ["--keep-fp16", "features"],
+        ["--max-diff", "0.01"],
+        ["--min-sqnr", "30"],
+    ],
+    ids=lambda option: option[0],
+)
+def test_an_option_that_a_precision_has_no_use_for_is_refused_by_name(capsys, precision, option):
+    if precision.startswith("posit") and option[0] == "--calibration":
+        pytest.skip("posits have units")
+    words = [SMALL, "--precision", precision, "--config", "swkpu-v2", *option, "-o", "b.kpu"]
+    found, said = mistake(capsys, *words)
+    assert f"{option[0]} is for int8 and int4, not {precision}" in said
+    assert found == 2
+
+
+def test_the_small_network_is_the_same_each_time():
+    one, other = (small().state_dict() for _ in range(2))
+    assert all((one[name] == other[name]).all() for name in one)
