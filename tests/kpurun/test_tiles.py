@@ -266,6 +266,13 @@ def test_tiles_of_several_groups_hold_all_their_filters():
     assert not list(tiling_problems(work, TileConfig({"G": 1, "OC": 2}, ("G", "OC"))))
 
 
+def test_tiles_of_several_groups_hold_all_their_filters_in_l2_too():
+    work = conv(8, 7, 12, 3, 1, 1, group=4, memories=(DRAM, DRAM))
+    torn = TileConfig({"G": 1, "OC": 2}, ("G",), False, l2_tile_sizes={"G": 2, "OC": 2})
+    torn = replace(torn, l2_loop_order=("G", "OC"))
+    assert list(tiling_problems(work, torn)) == ["tiles of these sizes would write elements twice"]
+
+
 def test_gathered_rows_are_fetched_one_by_one_unless_all_are():
     def first_load(count: int) -> Transfer:
         indices = TensorType((count,), DType.INT64)
