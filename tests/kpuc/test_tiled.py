@@ -10,7 +10,10 @@ import kpuc
 from formats.config import KPUConfig
 from formats.errors import MemoryError
 from formats.program import KPUProgram
+from kpuc.quant.quantize import QuantOptions
+from kpuc.quant.refine import Refinements
 from kpurun import KPURuntime
+from kpurun.engine import reference
 from samples.models import FACTORIES, build
 from tests.kpuc.module_case import ModuleCase
 from tests.kpuc.module_cases import CASES
@@ -63,6 +66,23 @@ def test_a_sample_network_is_the_reference_in_tiles(name):
     image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
     report = checked(program, {program.input_ids[0]: image})
     assert report.tiles > 2 * len(program.ops)
+
+
+def test_a_network_in_int8_gives_the_codes_of_the_reference_bit_for_bit():
+    size, rng = 32, np.random.default_rng(0)
+    memory = replace(KPUConfig().memory, sram_l1_bytes=16 << 10, sram_l2_bytes=128 << 10)
+    program = kpuc.compile(
+        build("mobilenetv2"),
+        (torch.zeros(1, 3, size, size),),
+        precision="int8",
+        config=replace(KPUConfig(), memory=memory),
+        calibration=[rng.standard_normal((1, 3, size, size), np.float32) for _ in range(100)],
+        quantization=QuantOptions(refinements=Refinements(False, False, False)),
+    )
+    inputs = {program.input_ids[0]: rng.standard_normal((1, 3, size, size), np.float32)}
+    outputs = reference.run(program, inputs)
+    for tensor_id, found in checked(program, inputs).outputs.items():
+        assert np.array_equal(found, outputs[tensor_id])
 
 
 def test_whole_numbers_that_are_only_renamed_are_copied_to_the_output():

@@ -4,52 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-import numpy as np
 import pytest
 
 from formats.errors import CheckError
-from formats.program import KPUProgram, MemoryType, TileConfig
+from formats.program import KPUProgram, MemoryType
 from kpurun.compute import Place
 from kpurun.engine.tiled import check_tiles
 from kpurun.engine.tiled.places import Slots
 from kpurun.ops import OPS
 from kpurun.ops.loopnest import Access, Axis
 from kpurun.tiles import Command, Compute, Load, Store, tile_commands
-from tests.kpurun.coded_programs import coded
-from tests.kpurun.programs import ProgramBuilder
-from tests.kpurun.tiled_programs import placed, tiled
+from tests.kpurun.tiled_programs import INPUTS, residual_block, tiled
 
 DRAM, L2, L1 = MemoryType.DRAM, MemoryType.SRAM_L2, MemoryType.SRAM_L1
-RNG = np.random.default_rng(9)
-INPUTS = {"x": RNG.standard_normal((1, 8, 12, 12)).astype(np.float32)}
-CUT = TileConfig(
-    tile_sizes={"OC": 8, "OH": 3, "IC": 4},
-    loop_order=("OC", "OH", "IC"),
-    double_buffer=True,
-    l2_tile_sizes={"OC": 8, "OH": 6},
-    l2_loop_order=("OC", "OH"),
-)
-
-
-def residual_block(double_buffer: bool = True) -> KPUProgram:
-    """On codes: a copy into L2, a pool to DRAM, a convolution with bias, residual and Relu of both
-    in tiles on both levels, its reduction split, and a copy to the output."""
-    builder = ProgramBuilder()
-    x = builder.op("Identity", builder.input("x", (1, 8, 12, 12)), name="copy")
-    pool = builder.op("MaxPool", x, kernel_shape=(3, 3), pads=(1, 1, 1, 1), name="pool")
-    weight = builder.constant("w", RNG.standard_normal((8, 8, 3, 3)) * 0.1)
-    wide = builder.constant("w2", RNG.standard_normal((16, 8, 1, 1)) * 0.1)
-    bias = builder.constant("b", RNG.standard_normal(8), unrounded=True)
-    stages = [("Add", x, 0), ("Relu", {})]
-    conv = builder.op("Conv", pool, weight, bias, pads=(1,) * 4, epilogue=stages, name="conv")
-    last = builder.op("Conv", conv, wide, name="last")
-    program = coded(builder.program(builder.op("Identity", last, name="out")), INPUTS)
-    in_l2 = dict.fromkeys(("copy_out", "conv_out"), (L2, "NHWC"))
-    tiles = {"conv": replace(CUT, double_buffer=double_buffer)}
-    rows = TileConfig(tile_sizes={"OH": 4}, loop_order=("OH",), double_buffer=double_buffer)
-    return tiled(placed(program, in_l2), {**tiles, "pool": rows, "last": rows})
-
-
 Change = Callable[[list[Command]], Sequence[Command]]
 
 
@@ -89,6 +56,34 @@ def shifted(axis: int, low: int, high: int) -> Callable[[Command], Command]:
         return replace(command, spans=tuple(spans))
 
     return change
+
+
+def shorter(command: Command) -> Command:
+    """A tile with a row less than it has."""
+    sizes = list(command.sizes)
+    sizes[2] -= 1
+    return replace(command, sizes=tuple(sizes))
+
+
+def swapped(kind: type, content: str, **fields: object) -> Change:
+    """The first two commands of a kind with these fields whose content differs change places."""
+
+    def changed(commands: list[Command]) -> list[Command]:
+        numbers = [
+            number
+            for number, each in enumerate(commands)
+            if isinstance(each, kind) and all(getattr(each, f) == v for f, v in fields.items())
+        ]
+        first, second = next(
+            (one, other)
+            for one, other in combinations(numbers, 2)
+            if getattr(commands[one], content) != getattr(commands[other], content)
+        )
+        made = list(commands)
+        made[first], made[second] = commands[second], commands[first]
+        return made
+
+    return changed
 
 
 def moved(kind: type, where: Callable[[Command], bool], by: int) -> Change:
@@ -190,10 +185,16 @@ def at(program: KPUProgram, tensor_id: str, other_id: str) -> KPUProgram:
 
 
 @pytest.mark.parametrize(
-    ("tensor_id", "other_id"), [("w2", "w"), ("pool_out", "w"), ("b", "w"), ("out_out", "w2")]
+    ("tensor_id", "other_id", "said"),
+    [
+        ("w2", "w", "op 'conv' .*: element .* of 'w' in DRAM"),
+        ("pool_out", "w", "op 'conv' .*: element .* of '(b|w)' in DRAM"),
+        ("b", "w", "op 'conv' .*: element .* of '(b|w)' in DRAM"),
+        ("out_out", "w2", "after the last op: element .* of 'w2' in DRAM"),
+    ],
 )
-def test_two_tensors_at_one_address_are_seen(tensor_id, other_id):
-    with pytest.raises(CheckError, match="overwritten before it was read"):
+def test_two_tensors_at_one_address_are_seen(tensor_id, other_id, said):
+    with pytest.raises(CheckError, match=f"{said} at 0x.* was overwritten before it was read"):
         check_tiles(at(residual_block(), tensor_id, other_id), INPUTS)
 
 
@@ -254,6 +255,12 @@ ORDERS = {
         Load, lambda c: c.step == 1 and c.target is L1, -1 - 5
     ),
     "a result is stored after the next one is made": moved(Store, lambda c: c.target is L2, 6),
+    "a load changes places with the tile that it is for": moved(
+        Load, lambda c: c.step == 1 and c.target is L1 and c.tensor_id == "pool_out", 2
+    ),
+    "two tiles are computed in reverse order": swapped(Compute, "starts"),
+    "two loads come in reverse order": swapped(Load, "spans", target=L1, tensor_id="pool_out"),
+    "two results are stored in reverse order": swapped(Store, "spans", target=L2),
     "a load is left out": every(Load, lambda c: None if c.step == 2 else c, target=L1),
     "a load into L2 is left out": every(Load, lambda _: None, source=DRAM, tensor_id="w"),
     "a result is not stored": every(Store, lambda c: None if c.step < 2 else c),
@@ -269,6 +276,9 @@ ORDERS = {
     "a tile is computed in the place of another": every(
         Compute, lambda c: replace(c, starts=(*c.starts[:2], 9 - c.starts[2], *c.starts[3:]))
     ),
+    "a tile is computed with a size too small": every(Compute, shorter),
+    "a tile is stored without its last row": every(Store, shifted(2, 0, -1), target=L2),
+    "a tile is stored with a row too many": every(Store, shifted(2, 0, 1), target=L2),
 }
 
 

@@ -19,6 +19,16 @@ from tests.op_case import OpCase
 
 DRAM, L2, L1 = MemoryType.DRAM, MemoryType.SRAM_L2, MemoryType.SRAM_L1
 
+RNG = np.random.default_rng(9)
+INPUTS = {"x": RNG.standard_normal((1, 8, 12, 12)).astype(np.float32)}  # of residual_block
+CUT = TileConfig(
+    tile_sizes={"OC": 8, "OH": 3, "IC": 4},
+    loop_order=("OC", "OH", "IC"),
+    double_buffer=True,
+    l2_tile_sizes={"OC": 8, "OH": 6},
+    l2_loop_order=("OC", "OH"),
+)
+
 Layouts = Mapping[str, tuple[MemoryType, str]]
 
 
@@ -120,3 +130,22 @@ def in_random_tiles(draw: st.DrawFn, program: KPUProgram) -> KPUProgram:
         if work.nest.unit is not Unit.VIEW
     }
     return tiled(program, tiles)
+
+
+def residual_block(double_buffer: bool = True) -> KPUProgram:
+    """On codes: a copy into L2, a pool to DRAM, a convolution with bias, residual and Relu of both
+    in tiles on both levels, its reduction split, a second one and a copy to the output."""
+    builder = ProgramBuilder()
+    x = builder.op("Identity", builder.input("x", (1, 8, 12, 12)), name="copy")
+    pool = builder.op("MaxPool", x, kernel_shape=(3, 3), pads=(1, 1, 1, 1), name="pool")
+    weight = builder.constant("w", RNG.standard_normal((8, 8, 3, 3)) * 0.1)
+    wide = builder.constant("w2", RNG.standard_normal((16, 8, 1, 1)) * 0.1)
+    bias = builder.constant("b", RNG.standard_normal(8), unrounded=True)
+    stages = [("Add", x, 0), ("Relu", {})]
+    conv = builder.op("Conv", pool, weight, bias, pads=(1,) * 4, epilogue=stages, name="conv")
+    last = builder.op("Conv", conv, wide, name="last")
+    program = coded(builder.program(builder.op("Identity", last, name="out")), INPUTS)
+    in_l2 = dict.fromkeys(("copy_out", "conv_out"), (L2, "NHWC"))
+    tiles = {"conv": replace(CUT, double_buffer=double_buffer)}
+    rows = TileConfig(tile_sizes={"OH": 4}, loop_order=("OH",), double_buffer=double_buffer)
+    return tiled(placed(program, in_l2), {**tiles, "pool": rows, "last": rows})

@@ -14,11 +14,12 @@ import formats
 from formats.errors import CheckError, UnsupportedOpError
 from formats.precision import DType
 from formats.program import KPUOp, KPUProgram, KPUTensor
+from formats.quantized import reals
 from kpurun.engine.tiled.expected import Expected, expected_of
 from kpurun.engine.tiled.kernels import KERNELS
 from kpurun.engine.tiled.memory import RAW_TYPES, Held, Memories, hold, whole
 from kpurun.engine.tiled.player import Commands, OpPlayer, Played, Route, named
-from kpurun.engine.tiled.tile import encoded, values_kept
+from kpurun.engine.tiled.tile import decoded, encoded, values_kept
 from kpurun.ops.loopnest import Unit
 from kpurun.tiles import tile_commands
 from kpurun.work import work_of
@@ -28,12 +29,14 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass
 class TileReport:
-    """What was executed and found equal. views: ops that move nothing. moved_bytes: by route."""
+    """What was executed and found equal. views: ops that move nothing. moved_bytes: by route.
+    outputs: by tensor id, as the engines give them."""
 
     ops: int = 0
     views: int = 0
     tiles: int = 0
     moved_bytes: Counter[Route] = field(default_factory=Counter)
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def check_tiles(
@@ -77,9 +80,12 @@ class _Run:
                 is_kept = tensor.is_weight or tensor.is_output
                 if not is_kept and last.get(tensor_id, -1) <= op.schedule_order:
                     self._homes.pop(tensor_id, None)
-        for home in self._homes.values():  # what outlives the program: outputs and weights
-            if home.tensor.is_weight or home.tensor.is_output:
-                self._read(home, "after the last op")
+        for tensor_id, home in self._homes.items():  # what outlives the program
+            tensor = home.tensor
+            if tensor.is_weight or tensor.is_output:
+                bits = self._read(home, "after the last op")
+            if tensor.is_output:
+                self._report.outputs[tensor_id] = reals(decoded(bits, tensor), tensor)
         return self._report
 
     def _run_op(self, op: KPUOp, commands: Commands) -> None:
