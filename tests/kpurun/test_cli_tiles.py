@@ -59,5 +59,5 @@ def test_a_tile_that_is_overwritten_too_early_ends_with_1_names_itself_and_leave
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert "op 'pool' (MaxPool), tile 0 (OH 0:4): element" in said[0]
-    assert "was overwritten before it was read" in said[0]
+    assert "was overwritten before it was read, by op 'pool' (MaxPool), tile 1 (OH 4:8)" in said[0]
     assert os.listdir() == ["model.kpu"]

@@ -17,8 +17,8 @@ from formats.program import KPUOp, KPUProgram, KPUTensor
 from formats.quantized import reals
 from kpurun.engine.tiled.expected import Expected, expected_of
 from kpurun.engine.tiled.kernels import KERNELS
-from kpurun.engine.tiled.memory import RAW_TYPES, Held, Memories, hold, whole
-from kpurun.engine.tiled.player import Commands, OpPlayer, Played, Route, named
+from kpurun.engine.tiled.memory import RAW_TYPES, Held, Memories, first_of, hold, whole
+from kpurun.engine.tiled.player import Commands, OpPlayer, Route, named
 from kpurun.engine.tiled.tile import decoded, encoded, values_kept
 from kpurun.ops.loopnest import Unit
 from kpurun.tiles import tile_commands
@@ -95,18 +95,20 @@ class _Run:
         if work_of(self._program, op).nest.unit is Unit.VIEW:
             self._report.views += 1
             self._view(op)
-            self._compare(op, expected, Played())
+            self._compare(op, expected)
             return
         player = self._player(op)
         report = player.play(commands, runs_ahead=False)
-        self._compare(op, expected, report)
+        self._compare(op, expected, player)
         self._report.tiles += report.tiles
         self._report.moved_bytes += report.moved_bytes
         if player.can_run_ahead:
             for tensor_id in op.input_ids:  # a result may lie where an operand was
                 home = self._homes[tensor_id]
                 home.box.write((slice(None),) * len(home.box.shape), home.put)
-            self._compare(op, expected, self._player(op).play(commands, runs_ahead=True))
+            again = self._player(op)
+            again.play(commands, runs_ahead=True)
+            self._compare(op, expected, again)
 
     def _player(self, op: KPUOp) -> OpPlayer:
         for tensor_id in op.output_ids:
@@ -121,13 +123,21 @@ class _Run:
         home.filled[...] = True
         self._homes[tensor.id] = home
 
-    def _compare(self, op: KPUOp, expected: tuple[Expected, ...], report: Played) -> None:
+    def _compare(
+        self, op: KPUOp, expected: tuple[Expected, ...], player: OpPlayer | None = None
+    ) -> None:
         for tensor_id, each in zip(op.output_ids, expected, strict=True):
             home = self._homes[tensor_id]
+            if player is not None and not home.filled.all():
+                missing = first_of(~home.filled)
+                raise CheckError(
+                    f"{player.tile_for(tensor_id, missing)}: element {list(missing)} of "
+                    f"{tensor_id!r} is stored by no tile"
+                )
             found = values_kept(self._read(home, named(op)), home.tensor)
             element = each.first_difference(found)
             if element is not None:
-                where = report.tile_of(tensor_id, element) or named(op)
+                where = named(op) if player is None else player.tile_for(tensor_id, element)
                 raise CheckError(
                     f"{where}: element {list(element)} of {tensor_id!r} is {found[element]}, "
                     f"the reference has {each.value[element]}"

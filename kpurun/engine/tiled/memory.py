@@ -15,6 +15,7 @@ from formats.errors import CheckError, FileError
 from formats.places import LABELS, capacities
 from formats.precision import BITS
 from formats.program import KPUProgram, KPUTensor, MemoryType
+from kpurun.engine.tiled.log import Log
 from kpurun.transfer import physical_order
 
 RAW_TYPES = {4: "<u1", 8: "<u1", 16: "<u2", 32: "<u4", 64: "<u8"}  # by bits per element
@@ -42,6 +43,7 @@ class Memories:
         )
         sizes[MemoryType.DRAM] = max(ends, default=0)
         self._bytes = {memory: np.zeros(size, np.uint8) for memory, size in sizes.items()}
+        self.log = Log()
 
     def box(
         self,
@@ -62,7 +64,8 @@ class Memories:
                 f"{size_bytes:,} bytes at {address:#x} do not lie in {LABELS[memory]}, "
                 f"of which {available.size:,} bytes are in use"
             )
-        return Box(available[address : address + size_bytes], memory, address, shape, order, bits)
+        content = available[address : address + size_bytes]
+        return Box(content, memory, address, shape, order, bits, self.log)
 
     def home(self, tensor: KPUTensor) -> "Box":
         """Where a whole tensor lives."""
@@ -82,6 +85,7 @@ class Box:
     shape: tuple[int, ...]
     order: tuple[int, ...]
     bits: int
+    log: Log = field(repr=False)
 
     def read(self, where: Where) -> np.ndarray:
         """The bits of some elements."""
@@ -93,6 +97,7 @@ class Box:
 
     def write(self, where: Where, bits: np.ndarray) -> None:
         """Put elements there."""
+        self.log.add(self.memory, self.bits, lambda: self._addresses(where))
         if self.bits >= 8:
             self._elements()[_selection(where, self.shape)] = bits
             return
@@ -101,6 +106,21 @@ class Box:
             chosen = (index & 1) == half
             at = index[chosen] >> 1
             self.content[at] = (self.content[at] & kept) | (nibbles[chosen] << (4 * half))
+
+    def spoil(self) -> None:
+        """Make every byte another one: what was there is lost before anything is put there."""
+        everything = (slice(None),) * len(self.shape)
+        self.log.add(self.memory, self.bits, lambda: self._addresses(everything))
+        np.invert(self.content, out=self.content)
+
+    def last_author(self, where: Where, index: tuple[int, ...]) -> str:
+        """Who last wrote to an element, in this box or another one that shares its bytes."""
+        start = int(self._addresses(where)[index])
+        return self.log.last_author(self.memory, start, start + max(1, self.bits // 8))
+
+    def _addresses(self, where: Where) -> np.ndarray:
+        """Of the first byte of each of some elements."""
+        return self.address + self._flat(where) * self.bits // 8
 
     def _elements(self) -> np.ndarray:
         """A view of the bytes with the axes of the shape."""
@@ -161,11 +181,13 @@ class Held:
         found = self.box.read(where)
         selection = _selection(where, self.box.shape)
         if not self.filled[selection].all():
-            index = _first(~self.filled[selection])
+            index = first_of(~self.filled[selection])
             raise CheckError(f"{self._named(wanted, index)} was never put there")
         if not np.array_equal(found, self.put[selection]):
-            index = _first(found != self.put[selection])
-            raise CheckError(f"{self._named(wanted, index)} was overwritten before it was read")
+            index = first_of(found != self.put[selection])
+            author = self.box.last_author(where, index)
+            by = f", by {author}" if author else ""
+            raise CheckError(f"{self._named(wanted, index)} was overwritten before it was read{by}")
         return found
 
     def _named(self, wanted: Positions, index: tuple[int, ...]) -> str:
@@ -206,7 +228,8 @@ def _part(axis: int, held: range | np.ndarray, wanted: range | np.ndarray) -> An
     return found
 
 
-def _first(mask: np.ndarray) -> tuple[int, ...]:
+def first_of(mask: np.ndarray) -> tuple[int, ...]:
+    """Position of the first true element."""
     return tuple(int(each) for each in np.argwhere(mask)[0])
 
 

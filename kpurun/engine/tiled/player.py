@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -10,8 +11,7 @@ import numpy as np
 from formats.errors import CheckError, UnsupportedOpError
 from formats.program import KPUOp, KPUProgram, KPUTensor, MemoryType, TileConfig
 from kpurun.engine.reference import staged
-from kpurun.engine.storage import multiplies_codes
-from kpurun.engine.tiled.kernels import KERNELS, Kernel, kernel_of
+from kpurun.engine.tiled.kernels import KERNELS, kernel_of
 from kpurun.engine.tiled.memory import (
     AbsentError,
     Held,
@@ -22,8 +22,9 @@ from kpurun.engine.tiled.memory import (
     ranges,
 )
 from kpurun.engine.tiled.moves import picked_positions
-from kpurun.engine.tiled.operands import Spans, touched
+from kpurun.engine.tiled.operands import touched
 from kpurun.engine.tiled.order import Fill, Step, Task, played, tasks_of
+from kpurun.engine.tiled.partial_sums import PartialSums
 from kpurun.engine.tiled.places import places_of
 from kpurun.engine.tiled.tile import Tile, encoded
 from kpurun.loops import Block, all_tiles, resolve
@@ -43,19 +44,10 @@ Route = tuple[MemoryType, MemoryType]
 
 @dataclass
 class Played:
-    """What was executed of one op. stored: which spans of a result left L1, tile by tile."""
+    """What was executed of one op."""
 
     tiles: int = 0
     moved_bytes: Counter[Route] = field(default_factory=Counter)
-    stored: list[tuple[str, Spans, str]] = field(default_factory=list)
-
-    def tile_of(self, tensor_id: str, element: tuple[int, ...]) -> str:
-        """The tile that last stored an element; empty if none did."""
-        for stored_id, spans, tile in reversed(self.stored):
-            inside = zip(spans, element, strict=True) if stored_id == tensor_id else ()
-            if stored_id == tensor_id and all(low <= at < high for (low, high), at in inside):
-                return tile
-        return ""
 
 
 class OpPlayer:
@@ -78,7 +70,8 @@ class OpPlayer:
         self._blocks = list(all_tiles(self._loops))
         self._attributes = complete(OPS[op.op_type], op.attributes)
         self._held: dict[Fill, Held] = {}
-        self._accumulators: dict[int, Held] = {}
+        slots = self._places.accumulators.get(0)
+        self._sums = PartialSums(program, op, memories, slots)
         self.report = Played()
 
     @property
@@ -92,6 +85,7 @@ class OpPlayer:
         tasks = tasks_of(given, self._plan, self._loops, self._places, runs_ahead)
         for task in played(tasks):
             command = task.command
+            self._memories.log.author = partial(self._where, command)
             try:
                 if isinstance(command, Step):
                     self._compute(command)
@@ -102,6 +96,19 @@ class OpPlayer:
             except (CheckError, AbsentError) as error:
                 raise CheckError(f"{self._where(command)}: {error}") from error
         return self.report
+
+    def tile_for(self, tensor_id: str, element: tuple[int, ...]) -> str:
+        """The last tile whose result an element of a tensor is."""
+        operand = self._plan.writes[self._op.output_ids.index(tensor_id)]
+        steps = [
+            step
+            for step, (_, block) in enumerate(self._blocks)
+            if all(
+                low <= at < high
+                for (low, high), at in zip(touched(operand, block), element, strict=True)
+            )
+        ]
+        return self._tile_named(steps[-1]) if steps else named(self._op)
 
     def _load(self, command: Load, task: Task) -> None:
         operand = self._plan.reads[command.operand]
@@ -135,8 +142,6 @@ class OpPlayer:
             raise CheckError(f"a part of {tensor.id!r} is stored twice")
         target.fill(positions, bits)
         self._count(command, bits, operand)
-        if command.source is L1:
-            self.report.stored.append((tensor.id, command.spans, self._where(command)))
 
     def _compute(self, step: Step) -> None:
         tile = self._tile(step.block, lambda number: self._operand(step, number))
@@ -145,10 +150,11 @@ class OpPlayer:
         if step.is_last:
             self._begin_results(step)
         results = kernel.partial(tile)
-        is_split = not (step.is_first and step.is_last)
-        if is_split:
-            results = (self._accumulated(step, kernel, results[0]),)
+        positions = tuple(ranges(touched(self._plan.writes[0], step.block)))
+        if not step.is_first:
+            results = (self._sums.total(results[0], positions, kernel.join),)
         if not step.is_last:
+            self._sums.keep(results[0], positions)
             return
         if kernel.finish is not None:
             results = (kernel.finish(tile, results[0]),)
@@ -168,8 +174,7 @@ class OpPlayer:
             positions = tuple(ranges(touched(operand, step.block)))
             if prod(lengths(positions)):
                 tensor = self._program.tensors[self._op.output_ids[number]]
-                content = self._begin(step.writes[number], tensor, positions).box.content
-                np.invert(content, out=content)
+                self._begin(step.writes[number], tensor, positions).box.spoil()
 
     def _keep(self, step: Step, number: int, result: np.ndarray) -> None:
         """A complete result goes to L1, rounded unless its bits were only moved."""
@@ -178,39 +183,6 @@ class OpPlayer:
         held = self._held[step.writes[number]]
         is_raw = self._work.nest.unit is Unit.MOVE and self._op.op_type != "Shape"
         held.fill(held.positions, result if is_raw else encoded(result, held.tensor))
-
-    def _accumulated(self, step: Step, kernel: Kernel, partial: np.ndarray) -> np.ndarray:
-        """The sums so far, which L1 holds between tiles in the accumulator's type."""
-        if kernel.join is None:
-            raise CheckError("its tiles depend on one another, but cannot be reduced one by one")
-        dtype = self._accumulator_type(partial)
-        total = partial.astype(dtype)
-        positions = tuple(ranges(touched(self._plan.writes[0], step.block)))
-        if not step.is_first:
-            held = self._accumulators.get(0)
-            if held is None or held.positions != positions:
-                raise CheckError("L1 holds no partial sums of its output")
-            total = kernel.join(held.read(positions).view(dtype), total)
-        if step.is_last:
-            return total
-        tensor = self._program.tensors[self._op.output_ids[0]]
-        slot, axes = self._places.accumulators[0], tuple(range(total.ndim))
-        if total.nbytes > slot.stride:
-            raise CheckError(f"partial sums of {total.nbytes} bytes have {slot.stride} in L1")
-        box = self._memories.box(L1, slot.address, total.shape, axes, 8 * dtype.itemsize)
-        self._accumulators[0] = hold(tensor, box, positions)
-        bits = np.ascontiguousarray(total).view(f"<u{dtype.itemsize}").reshape(total.shape)
-        self._accumulators[0].fill(positions, bits)
-        return total
-
-    def _accumulator_type(self, partial: np.ndarray) -> np.dtype[np.generic]:
-        """int32 of codes, fp32 of floats, integers as they are."""
-        if partial.dtype.kind in "iu":
-            return partial.dtype
-        is_whole = multiplies_codes(self._program, self._op) and not any(
-            self._program.tensors[tensor_id].group_size for tensor_id in self._op.input_ids[:2]
-        )
-        return np.dtype(np.int32 if is_whole else np.float32)
 
     def _tile(self, block: Block, bits: Callable[[int], np.ndarray]) -> Tile:
         return Tile(self._program, self._op, self._attributes, self._plan, block, bits)
@@ -281,14 +253,17 @@ class OpPlayer:
         self.report.moved_bytes[command.source, command.target] += moved
 
     def _where(self, command: Load | Store | Step) -> str:
+        return self._tile_named(command.step)
+
+    def _tile_named(self, step: int) -> str:
         """The op and the tile, as a person finds them."""
-        block = self._blocks[command.step][1]
+        block = self._blocks[step][1]
         parts = [
             f"{dim.name} {start}:{start + size}"
             for dim, start, size in zip(self._plan.dims, *block, strict=True)
             if size < dim.size
         ]
-        return f"{named(self._op)}, tile {command.step} ({', '.join(parts) or 'all of it'})"
+        return f"{named(self._op)}, tile {step} ({', '.join(parts) or 'all of it'})"
 
 
 def named(op: KPUOp) -> str:
