@@ -180,9 +180,10 @@ def tiles_document(report: "TileReport") -> dict[str, Any]:
 def tiles_line(report: "TileReport") -> str:
     """The same for a person."""
     moved = size_text(sum(report.moved_bytes.values()))
+    views = f" (views: {report.views:,})" if report.views else ""
     return (
-        f"tiles: {report.ops:,} ops ({report.views:,} views) in {report.tiles:,} tiles, {moved} "
-        "moved: equal to the reference"
+        f"tiles: {report.ops:,} ops{views} in {report.tiles:,} tiles, {moved} moved: "
+        "equal to the reference"
     )
 
 
