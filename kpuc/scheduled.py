@@ -88,4 +88,5 @@ class Scheduled:
             is_weight=value in self.graph.constants,
             code=self.storage.code(value),
             scale_axis=self.storage.scale_axis(value),
+            root=self.roots[value],
         )

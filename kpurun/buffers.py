@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from formats.program import MemoryType, TileConfig
-from kpurun.compute import ACCUMULATOR_BYTES
 from kpurun.loops import Loops, resolve
 from kpurun.ops.loopnest import Unit
 from kpurun.plan import OperandPlan, Plan, plan_of
@@ -101,7 +100,7 @@ def _copy_bytes(operand: OperandPlan, tile: tuple[int, ...]) -> int:
 
 
 def _accumulator_bytes(plan: Plan, write: OperandPlan, loops: Loops) -> int:
-    """Partial sums stay in L1, in fp32 or int32, while a reduction is spread over tiles."""
+    """Partial sums stay in L1 while a reduction is spread over tiles."""
     if plan.work.nest.unit is Unit.MOVE or not plan.splits_reduction(loops):
         return 0
-    return ACCUMULATOR_BYTES * write.elements(loops.l1_tile)
+    return plan.accumulator_bytes * write.elements(loops.l1_tile)

@@ -84,6 +84,12 @@ def kpurun(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check that the program is well formed.")
     ] = False,
+    check_tiles: Annotated[
+        bool,
+        typer.Option(
+            "--check-tiles", help="Also execute tile by tile on bytes; exit code 1 if that differs."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -110,6 +116,7 @@ def kpurun(
         config=config,
         max_cycles=max_cycles,
         max_events=max_events,
+        check_tiles=check_tiles,
         as_json=as_json,
     )
     terminal = Terminal(quiet=quiet, verbose=verbose)

@@ -28,6 +28,8 @@ from kpurun.report import (
     info_document,
     info_lines,
     input_lines,
+    tiles_document,
+    tiles_line,
 )
 from kpurun.runtime import KPURuntime, known_mode_of
 from kpurun.wellformed import problems
@@ -49,6 +51,7 @@ class Request:
     max_cycles: int | None = None
     max_events: int = DEFAULT_MAX_EVENTS
     config: str | None = None
+    check_tiles: bool = False
     as_json: bool = False
 
     @property
@@ -75,6 +78,7 @@ def execute(request: Request, terminal: Terminal) -> None:
         host_ms.append((time.perf_counter() - start) * 1000)
     for warning in result.trace:
         terminal.warn(warning)
+    tiles = runtime.check_tiles(inputs) if request.check_tiles else None
     if request.output_path is not None and encode_outputs is not None:
         write_file(encode_outputs(result.outputs), request.output_path)
     if request.profile_path is not None:
@@ -90,9 +94,13 @@ def execute(request: Request, terminal: Terminal) -> None:
     for target in request.targets:
         terminal.detail(f"wrote {target}")
     if request.as_json:
-        print_json("run", execution_document(runtime.program, result, host_ms))
-    else:
-        terminal.show(execution_table(runtime.program, result, host_ms))
+        document = execution_document(runtime.program, result, host_ms)
+        checked = {} if tiles is None else {"check_tiles": tiles_document(tiles)}
+        print_json("run", document | checked)
+        return
+    terminal.show(execution_table(runtime.program, result, host_ms))
+    if tiles is not None:
+        terminal.note(tiles_line(tiles))
 
 
 def inspect(request: Request, terminal: Terminal, *, info: bool, verify: bool) -> None:
@@ -103,6 +111,7 @@ def inspect(request: Request, terminal: Terminal, *, info: bool, verify: bool) -
         "--profile": request.profile_path,
         "--random": request.random_seed,
         "--preprocess": request.preprocess,
+        "--check-tiles": request.check_tiles or None,
     }
     idle = [option for option, value in given.items() if value is not None]
     if idle:

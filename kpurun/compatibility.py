@@ -146,7 +146,7 @@ def is_batched(shape: tuple[int, ...], uses: Sequence[tuple[str, tuple[int, ...]
     puts a batch of one in front of. uses: type and result shape of every op that reads it.
     """
     is_extended = bool(uses) and all(
-        op_type in ("Reshape", "Unsqueeze") and result[0] == 1 for op_type, result in uses
+        op_type in ("Reshape", "Unsqueeze") and result[:1] == (1,) for op_type, result in uses
     )
     return len(shape) > 1 and not is_extended
 

@@ -16,7 +16,7 @@ from kpurun.machine import Machine
 from kpurun.ops.loopnest import Role, Unit
 from kpurun.plan import Plan
 
-ACCUMULATOR_BYTES = 4  # fp32 or int32
+ACCUMULATOR_BYTES = 4  # of an array: fp32 or int32
 
 
 class Place(NamedTuple):
@@ -65,7 +65,7 @@ def tile_shape(plan: Plan, sizes: tuple[int, ...], loops: Loops, place: Place) -
     drain_lane_ops = drain_read_bytes = 0
     if not place.is_first:
         drain_lane_ops += 1
-        drain_read_bytes += ACCUMULATOR_BYTES * outputs
+        drain_read_bytes += plan.accumulator_bytes * outputs
     if place.is_last:
         drain_lane_ops += plan.work.epilogue_lane_ops
         drain_read_bytes += sum(each.buffer_bytes(sizes) for each in plan.drain_reads)

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from kpurun.compute import ACCUMULATOR_BYTES, TileShape, tile_classes, tile_shape
+from kpurun.compute import TileShape, tile_classes, tile_shape
 from kpurun.loops import Loops
 from kpurun.machine import Machine
 from kpurun.ops.loopnest import Unit
@@ -21,7 +21,7 @@ def counts(plan: Plan, loops: Loops, flow: Flow, machine: Machine) -> dict[str, 
     rounds = prod(loops.l1_count(dim) for dim in plan.reduced)
     computes = work.nest.unit is not Unit.MOVE
     accumulations = outputs * (rounds * loops.reduction_split - 1) if computes else 0
-    partial_bytes = ACCUMULATOR_BYTES * accumulations
+    partial_bytes = plan.accumulator_bytes * accumulations
     stream_bytes = _stream_bytes(plan, loops, flow, shapes, machine)
     into_l1 = sum(l1.moved.bytes for _, l1 in flow.reads)
     out_of_l1 = sum(l1.moved.bytes for _, l1 in flow.writes)

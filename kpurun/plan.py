@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import prod
 
-from formats.precision import BITS
+from formats.precision import BITS, DType
 from formats.program import MemoryType
 from kpurun.loops import Loops
 from kpurun.machine import Machine
@@ -67,6 +67,12 @@ class OperandPlan:
             return plan.size
         return min(plan.size, 1 + sum(step * (sizes[dim] - 1) for dim, step in plan.terms))
 
+    def is_moved(self, whole: Sequence[int]) -> bool:
+        """Whether any tile of an op of these sizes brings something: all that a window spans is
+        moved, even where its strides leave out every element."""
+        spans = (self.span(axis, [0] * len(whole), whole) for axis in range(len(self.axes)))
+        return all(low < high for low, high in spans)
+
     def elements(self, sizes: Sequence[int]) -> int:
         """Elements a buffer for one tile of these sizes must hold."""
         key = tuple([sizes[dim] for dim in self.dims])
@@ -108,8 +114,9 @@ class Plan:
 
     @cached_property
     def moved(self) -> tuple[OperandPlan, ...]:
-        """Operands of which anything is touched (Shape reads nothing of its own)."""
-        return tuple(each for each in (*self.reads, *self.writes) if each.compulsory_bytes)
+        """Operands of which anything is moved (Shape reads nothing of its own)."""
+        whole = [dim.size for dim in self.dims]
+        return tuple(each for each in (*self.reads, *self.writes) if each.is_moved(whole))
 
     @property
     def dims(self) -> tuple[Dim, ...]:
@@ -124,6 +131,11 @@ class Plan:
     def multiplies(self) -> bool:
         """Whether points are multiply-accumulates: two operands follow the reduction."""
         return sum(bool(read.dims.intersection(self.reduced)) for read in self.reads) > 1
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """What a partial sum takes in L1: fp32, int32, or the integers that are summed."""
+        return 8 if any(write.operand.dtype is DType.INT64 for write in self.writes) else 4
 
     def writes_once(self, loops: Loops) -> bool:
         """Whether no element is written by two tiles (see `LoopNest.writes_once`)."""
@@ -188,7 +200,7 @@ def _operand_plan(operand: Operand, numbers: dict[str, int], sizes: tuple[int, .
         bits=bits,
         scattered=operand.access.scattered,
         staged=operand.memory_type is MemoryType.DRAM,
-        compulsory_bytes=touched * bits // 8,
+        compulsory_bytes=-(-touched * bits // 8),
     )
 
 

@@ -15,6 +15,8 @@ from kpurun.feed import host_dtype
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kpurun.engine.tiled import TileReport
+
 
 def execution_document(
     program: KPUProgram, result: KPUExecutionResult, host_ms: Sequence[float]
@@ -160,6 +162,29 @@ def info_lines(program: KPUProgram) -> list[str]:
         elif value != "":
             lines.append(f"{key.replace('_', ' ')}: {_value_text(value)}")
     return lines
+
+
+def tiles_document(report: "TileReport") -> dict[str, Any]:
+    """What was executed tile by tile and found equal; bytes by route."""
+    return {
+        "ops": report.ops,
+        "views": report.views,
+        "tiles": report.tiles,
+        "moved_bytes": {
+            f"{source.value} to {target.value}": moved
+            for (source, target), moved in sorted(report.moved_bytes.items())
+        },
+    }
+
+
+def tiles_line(report: "TileReport") -> str:
+    """The same for a person."""
+    moved = size_text(sum(report.moved_bytes.values()))
+    views = f" (views: {report.views:,})" if report.views else ""
+    return (
+        f"tiles: {report.ops:,} ops{views} in {report.tiles:,} tiles, {moved} moved: "
+        "equal to the reference"
+    )
 
 
 def input_lines(inputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from kpurun.ops.types import OpError
 from kpurun.sim.power import power_trace
 from kpurun.sim.timeline import Timeline, simulate, simulated_metrics
 from kpurun.wellformed import require_wellformed
+
+if TYPE_CHECKING:
+    from kpurun.engine.tiled import TileReport
 
 ENGINES = ("fast", "reference")
 
@@ -115,6 +119,13 @@ class KPURuntime:
             return self._metrics, ()
         metrics = simulated_metrics(self.timeline)
         return metrics, _over_tdp(self.timeline) if mode is SimulationMode.POWER_TRACE else ()
+
+    def check_tiles(self, inputs: Mapping[str, np.ndarray]) -> "TileReport":
+        """Execute the tile commands of every op on the bytes of DRAM, L2 and L1, and compare each
+        result with the reference engine's: CheckError where one differs."""
+        from kpurun.engine.tiled import check_tiles
+
+        return check_tiles(self.program, checked_inputs(self.program, inputs))
 
     def get_input_specs(self) -> list[Spec]:
         """(name, shape, dtype) of each input, in the model's order."""

@@ -90,8 +90,7 @@ def tiling_problems(work: Work, tiling: TileConfig) -> Iterator[str]:
     plan, loops = plan_of(work), resolve(work.nest, tiling)
     if interleaves_reductions(loops, plan.output_dims):
         yield "the loop order leaves an output tile before its reduction is complete"
-    names = [dim.name for dim in work.nest.dims]
-    if not work.nest.writes_once(dict(zip(names, loops.l1_tile, strict=True))):
+    if not plan.writes_once(loops):
         yield "tiles of these sizes would write elements twice"
 
 

@@ -58,6 +58,7 @@ class Placed:
     is_weight: bool = False
     code: tuple[float, int] | None = None  # scale and zero point of a tensor with one scale
     scale_axis: int | None = None  # of a weight with many scales: the axis that they follow
+    root: str | None = None  # the tensor whose bytes it has, once that is decided
 
 
 def build_work(
@@ -132,6 +133,7 @@ def _placed(tensor: KPUTensor) -> Placed:
         is_weight=tensor.is_weight,
         code=None if tensor.scale is None else (tensor.scale, tensor.zero_point or 0),
         scale_axis=None if tensor.scales is None else tensor.scale_axis,
+        root=tensor.alias_of or tensor.id,
     )
 
 
@@ -169,9 +171,14 @@ def _converts(own: Sequence[Placed], writes: Sequence[Placed]) -> bool:
 
 
 def _is_same_bytes(source: Placed, view: Placed) -> bool:
-    """In the same memory and order; channels last, only an unchanged shape keeps the order."""
+    """In the same place and order; channels last, only an unchanged shape keeps the order."""
     in_place = source.memory_type is view.memory_type and source.format == view.format
-    return in_place and (view.format == "NCHW" or source.type.shape == view.type.shape)
+    is_apart = None not in (source.root, view.root) and source.root != view.root
+    return (
+        in_place
+        and not is_apart
+        and (view.format == "NCHW" or source.type.shape == view.type.shape)
+    )
 
 
 def _epilogue_access(placed: Placed, nest: LoopNest) -> Access:

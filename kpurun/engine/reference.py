@@ -53,7 +53,7 @@ def _results(
     values: Mapping[str, np.ndarray],
 ) -> tuple[np.ndarray, ...]:
     if multiplies_codes(program, op):
-        return (_staged(op, accumulate_codes(program, op, values), operands),)
+        return (staged(op, accumulate_codes(program, op, values), dict(enumerate(operands))),)
     return accumulate(op, operands)
 
 
@@ -66,18 +66,18 @@ def accumulate(op: KPUOp, operands: tuple[np.ndarray, ...]) -> tuple[np.ndarray,
     if not op.epilogue:
         return results
     (accumulator,) = results
-    return (_staged(op, accumulator, operands),)
+    return (staged(op, accumulator, dict(enumerate(operands))),)
 
 
-def _staged(op: KPUOp, accumulator: np.ndarray, operands: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The accumulator after the stages of the op's epilogue."""
+def staged(op: KPUOp, accumulator: np.ndarray, operands: Mapping[int, np.ndarray]) -> np.ndarray:
+    """The accumulator after the stages of the op's epilogue; operands: by their index in the op."""
     for stage in op.epilogue:
         accumulator = _apply(stage, accumulator, operands)
     return accumulator
 
 
 def _apply(
-    stage: EpilogueStage, accumulator: np.ndarray, operands: tuple[np.ndarray, ...]
+    stage: EpilogueStage, accumulator: np.ndarray, operands: Mapping[int, np.ndarray]
 ) -> np.ndarray:
     if stage.operand is None:
         (result,) = evaluate(stage.op_type, stage.attributes, (accumulator,))

@@ -75,13 +75,19 @@ def _compute_average(attributes: Attributes, x: np.ndarray) -> tuple[np.ndarray,
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are values here
         for samples in taps(padded, window, outputs):
             total += samples
-    counts = np.ones(1, np.float32)
+    return (np.divide(total, average_counts(attributes, x.shape)),)
+
+
+def average_counts(attributes: Attributes, shape: tuple[int, ...]) -> np.ndarray:
+    """How many elements of an input of this shape each window of an AveragePool counts, float32."""
+    window, outputs = _positions("AveragePool", attributes, shape)
+    counts = np.ones((), np.float32)
     for axis, count in enumerate(outputs):
         on_axis = _elements_counted(
-            window, axis, x.shape[2 + axis], count, bool(attributes["count_include_pad"])
+            window, axis, shape[2 + axis], count, bool(attributes["count_include_pad"])
         )
         counts = np.multiply.outer(counts, on_axis)
-    return (np.divide(total, counts),)
+    return counts
 
 
 def _elements_counted(

@@ -175,8 +175,8 @@ def one_line_error(capsys) -> str:
         (["--random", "0", "--mode", "powertrace"], 2, "did you mean power_trace?"),
         (["--random", "0", "--engine", "turbo"], 2, "fast, reference"),
         (["--random", "0", "--config", "swkpu-v9"], 2, "swkpu-v1"),
-        (["--random", "0", "--check-tiles"], 2, "--check-tiles"),
         (["--info", "-o", "out.npz"], 2, "leave out -o"),
+        (["--info", "--check-tiles"], 2, "leave out --check-tiles"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

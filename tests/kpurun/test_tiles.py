@@ -1,6 +1,7 @@
 """Tile commands cover the op once, move what is needed, and agree with their closed form."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -196,6 +197,26 @@ def test_partial_sums_take_four_bytes_each():
     assert (sums.tensor_id, sums.tile_bytes, sums.copies) == ("out0", 32 * 64 * 4, 1)
 
 
+def test_partial_sums_of_64_bit_integers_take_eight_bytes_each():
+    work = work_on("ReduceSum", [TensorType((6, 10), DType.INT64)], {"axes": (0,)})
+    tiling = TileConfig({"D0": 2}, ("D0",))
+    (sums,) = [buffer for buffer in l1_buffers(work, tiling) if buffer.is_accumulator]
+    assert sums.tile_bytes == 8 * 10
+
+
+def test_what_is_loaded_has_a_buffer_even_where_strides_leave_all_of_it_out():
+    work = conv(1, 1, 1, kernel=1, stride=2, pad=1)  # windows stand before and behind the pixel
+    loaded = {c.tensor_id for c in tile_commands(work, TileConfig()) if isinstance(c, Load)}
+    assert loaded <= {buffer.tensor_id for buffer in l1_buffers(work, TileConfig())}
+
+
+def test_a_single_weight_of_four_bits_has_a_buffer():
+    work = conv(1, 4, 1)
+    weight = replace(work.reads[1], dtype=DType.INT4)
+    work = replace(work, reads=(work.reads[0], weight))
+    assert "in1" in {buffer.tensor_id for buffer in l1_buffers(work, TileConfig())}
+
+
 def test_only_what_lives_in_dram_is_staged_in_l2():
     work = conv(4, 8, 32, memories=(L2, DRAM, DRAM))
     tiling = TileConfig({"OC": 8}, ("OC",), True, l2_tile_sizes={"OC": 16}, l2_loop_order=("OC",))
@@ -244,6 +265,13 @@ def test_tiles_of_several_groups_hold_all_their_filters():
     torn = TileConfig({"G": 2, "OC": 2}, ("G", "OC"))
     assert list(tiling_problems(work, torn)) == ["tiles of these sizes would write elements twice"]
     assert not list(tiling_problems(work, TileConfig({"G": 1, "OC": 2}, ("G", "OC"))))
+
+
+def test_tiles_of_several_groups_hold_all_their_filters_in_l2_too():
+    work = conv(8, 7, 12, 3, 1, 1, group=4, memories=(DRAM, DRAM))
+    torn = TileConfig({"G": 1, "OC": 2}, ("G",), False, l2_tile_sizes={"G": 2, "OC": 2})
+    torn = replace(torn, l2_loop_order=("G", "OC"))
+    assert list(tiling_problems(work, torn)) == ["tiles of these sizes would write elements twice"]
 
 
 def test_gathered_rows_are_fetched_one_by_one_unless_all_are():

@@ -137,6 +137,12 @@ def test_a_view_is_free_only_where_its_bytes_stay(op, attributes, source, view, 
     assert built.epilogue_lane_ops == 0
 
 
+@pytest.mark.parametrize(("root", "unit"), [("x", Unit.VIEW), ("y", Unit.MOVE)])
+def test_a_view_with_bytes_of_its_own_is_copied_there(root, unit):
+    source, view = replace(IMAGE, root="x"), replace(placed("y", 1, 288), root=root)
+    assert work("Flatten", {}, [source], [view]).nest.unit is unit
+
+
 def test_an_identity_with_a_stage_runs_on_the_vector_unit():
     built = work("Identity", {}, [IMAGE], [placed("y", 1, 8, 6, 6)], (EpilogueStage("Relu"),))
 
