@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from formats.errors import FileError
 from formats.profile import COMMAND_KINDS, Profile
 
 UNITS = {  # the kinds of command that keep each unit busy, one at a time
@@ -51,6 +52,7 @@ def activity(profile: Profile, most_spans: int = MOST_SPANS) -> tuple[UnitActivi
     if any(f"command.{column}" not in events for column in columns):
         return ()
     every = Spans(*(events[f"command.{column}"] for column in columns))
+    _require_sound(every, profile)
     total = max(1, profile.metrics.total_cycles)
     gap = 0 if len(every) <= most_spans else max(1, total // RESOLUTION)
     found = []
@@ -60,6 +62,19 @@ def activity(profile: Profile, most_spans: int = MOST_SPANS) -> tuple[UnitActivi
         drawn = merged(spans, gap) if gap else spans.where(np.argsort(spans.starts, kind="stable"))
         found.append(UnitActivity(unit, len(spans), busy, busy / total, drawn))
     return tuple(found)
+
+
+def _require_sound(spans: Spans, profile: Profile) -> None:
+    """FileError where a command is of no op or outside the run."""
+    columns = (spans.starts, spans.ends, spans.ops, spans.kinds)
+    is_sound = (
+        all(column.dtype.kind == "i" for column in columns)
+        and ((spans.ops >= 0) & (spans.ops < len(profile.program.ops))).all()
+        and ((spans.starts >= 0) & (spans.starts <= spans.ends)).all()
+        and (spans.ends <= profile.metrics.total_cycles).all()
+    )
+    if not is_sound:
+        raise FileError(f"{profile.program.name}: a command is of no op or outside the run")
 
 
 def merged(spans: Spans, gap: int) -> Spans:

@@ -1,10 +1,12 @@
 """Power over time, and energy by what it was spent on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import fsum
 
 import numpy as np
 
+from formats.errors import FileError
 from formats.profile import Profile
 
 ENERGY_PARTS = {  # figure of an op -> what a person calls it
@@ -23,22 +25,22 @@ MOST_STEPS = 20_000  # of a report: a longer trace is averaged over equal stretc
 
 @dataclass(frozen=True)
 class PowerSteps:
-    """`watts` holds from each start (cycles) to the next, at the end to `total_cycles`; `highest`
-    is the largest power within each step."""
+    """`watts` holds from each start (cycles) to the next, at last to `end`; `highest` is the
+    largest power within each step."""
 
     starts: np.ndarray
     watts: np.ndarray
     highest: np.ndarray
-    total_cycles: int
+    end: int
 
     @property
     def cycles(self) -> np.ndarray:
         """For how long each value lasts."""
-        return np.diff(self.starts, append=self.total_cycles)
+        return np.diff(self.starts, append=self.end)
 
     def resampled(self, steps: int) -> "PowerSteps":
         """Averages over at most `steps` equal stretches; the energy stays the same."""
-        edges = np.unique(np.linspace(0, self.total_cycles, steps + 1).astype(np.int64))
+        edges = np.unique(np.linspace(0, self.end, steps + 1).astype(np.int64))
         ends = self.starts + self.cycles
         times = np.concatenate([self.starts[:1], ends])
         energy = np.concatenate([[0.0], np.cumsum(self.watts * self.cycles)])
@@ -46,16 +48,31 @@ class PowerSteps:
         firsts = np.searchsorted(self.starts, edges[:-1], side="right") - 1
         lasts = np.searchsorted(self.starts, edges[1:], side="left")
         highest = [self.highest[a:b].max() for a, b in zip(firsts, lasts, strict=True)]
-        return PowerSteps(edges[:-1], means, np.array(highest), self.total_cycles)
+        return PowerSteps(edges[:-1], means, np.array(highest), self.end)
 
 
 def power_steps(profile: Profile, most_steps: int = MOST_STEPS) -> PowerSteps | None:
-    """None for a profile without watts (any mode but power_trace)."""
+    """None for a profile without watts (any mode but power_trace). Of a trace that was cut short,
+    the last value is left out: nobody knows how long it lasts."""
     starts, watts = profile.events.get("power.start_cycle"), profile.events.get("power.watts")
     if starts is None or watts is None or not len(starts) or not profile.metrics.total_cycles:
         return None
-    found = PowerSteps(starts, watts, watts, profile.metrics.total_cycles)
+    end = profile.metrics.total_cycles
+    if "power" in left_out(profile):
+        starts, watts, end = starts[:-1], watts[:-1], int(starts[-1])
+    is_sound = (np.diff(starts, prepend=-1, append=end) > 0).all() and (watts >= 0).all()
+    if not is_sound or starts.dtype.kind != "i" or not np.isfinite(watts).all():
+        raise FileError(f"{profile.program.name}: the power trace is not one of this run")
+    found = PowerSteps(starts, watts, watts, end)
     return found if len(starts) <= most_steps else found.resampled(most_steps)
+
+
+def left_out(profile: Profile) -> dict[str, int]:
+    """Rows that the recorder of the profile left out, by table (`kpurun --max-events`)."""
+    found = profile.options.get("left_out")
+    if not isinstance(found, Mapping):
+        return {}
+    return {table: rows for table, rows in found.items() if isinstance(rows, int) and rows > 0}
 
 
 def cycles_above(steps: PowerSteps, watts: float) -> int:
