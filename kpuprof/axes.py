@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from kpuprof.figures import bytes_text
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -35,8 +37,15 @@ class Axis:
 
     def ticks(self, count: int = 6, factor: float = 1.0) -> list[Tick]:
         """Marks at round values; labels show them times `factor`."""
-        values = self._decades() if self.is_log else self._steps(count, factor)
+        if self.is_log:
+            return [Tick(self.at(value), _decade_text(value)) for value in self._decades()]
+        values = self._steps(count, factor)
         return [Tick(self.at(value), f"{value * factor:,.10g}") for value in values]
+
+    def quarters(self) -> list[Tick]:
+        """Marks at every quarter, labelled as sizes in bytes."""
+        values = [self.low + (self.high - self.low) * part / 4 for part in range(5)]
+        return [Tick(self.at(value), bytes_text(value) if value else "0") for value in values]
 
     def _decades(self) -> Iterator[float]:
         """Powers of ten."""
@@ -53,6 +62,14 @@ class Axis:
         step = next(power * round_one for round_one in (1, 2, 5, 10) if power * round_one >= rough)
         for index in range(floor(reach / step + 1e-9) + 1):
             yield self.low + round(index * step, 12) / factor
+
+
+def _decade_text(value: float) -> str:
+    """0.01, 1, 100, 10k, 1M"""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.0f}{unit}"
+    return f"{value:g}"
 
 
 def time_axis(total_cycles: int, clock_mhz: float, start: float, end: float) -> tuple[Axis, str]:

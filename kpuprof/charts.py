@@ -10,7 +10,7 @@ from kpuprof.memory import MemoryBlock, MemoryMap
 from kpuprof.power import PowerSteps
 from kpuprof.roofline import OPS_PER_MAC, Peaks, RooflinePoint
 
-WIDTH, LEFT, RIGHT = 1080.0, 64.0, 16.0  # of a drawing over the page's width
+WIDTH, LEFT, RIGHT = 1080.0, 72.0, 16.0  # of a drawing over the page's width
 POWER_BINS = 480
 
 
@@ -174,9 +174,9 @@ def memory_chart(found: MemoryMap, clock_mhz: float, peak_cycle: int) -> MemoryC
         top,
         bottom,
         ticks,
-        Axis(0, found.capacity_bytes / 1024, bottom, top).ticks(4),
+        y.quarters(),
         f"time, {unit}",
-        "L2 address, KiB",
+        "address in L2",
     )
     return MemoryChart(frame, rects, x.at(peak_cycle))
 

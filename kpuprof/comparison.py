@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kpuprof.rows import OpRow
 from kpuprof.summary import Summary
 
-HEADLINES = {  # field of the summary -> (label, unit, whether less is better)
+HEADLINES = {  # field of the summary -> (label, unit, whether less is better: None, it depends)
     "total_time_us": ("Latency", "us", True),
     "total_cycles": ("Cycles", "count", True),
     "compute_cycles": ("… computing", "count", True),
@@ -14,7 +14,7 @@ HEADLINES = {  # field of the summary -> (label, unit, whether less is better)
     "inferences_per_second": ("Inferences per second", "rate", False),
     "roofline_ratio": ("Of the roofline", "share", False),
     "compute_utilization": ("Compute utilisation", "share", False),
-    "memory_bandwidth_utilization": ("DRAM bandwidth used", "share", False),
+    "memory_bandwidth_utilization": ("DRAM bandwidth used", "share", None),
     "total_energy_uj": ("Energy", "uj", True),
     "average_power_watts": ("Average power", "watts", True),
     "dram_read_bytes": ("DRAM read", "bytes", True),
@@ -30,7 +30,7 @@ class Headline:
 
     label: str
     unit: str
-    less_is_better: bool
+    less_is_better: bool | None
     values: tuple[float, ...]
     changes: tuple[float | None, ...]
 

@@ -69,6 +69,12 @@ def rate_text(value: float) -> str:
     return f"{_significant(value)}{THIN}/s"
 
 
+def bound_text(bound_by: str) -> str:
+    """What limits an op, in words."""
+    words = {"vector": "vector lanes", "dram": "DRAM", "sram": "block mover", "none": "–"}
+    return words.get(bound_by, bound_by)
+
+
 def figure_text(value: float, unit: str) -> str:
     """By the name of the unit, as comparisons carry it."""
     texts = {
@@ -108,6 +114,7 @@ FILTERS = {
     "decibels": decibels,
     "bytes": bytes_text,
     "rate": rate_text,
+    "bound": bound_text,
     "figure": figure_text,
     "shortened": shortened,
 }

@@ -86,7 +86,7 @@ function setUpTimeline(article, run) {
       ["compute", "vector", "dram", "store", "sram", "l1store", "dispatch", "none", "ink", "mute", "line", "sunk", "bad", "card"]
         .map((name) => [name, colour(name)]));
     for (const track of tracks) drawTrack(track, colours);
-    output.textContent = `${timeText(microseconds(from))} to ${timeText(microseconds(to))} · ${count(Math.round(to - from))} cycles`;
+    output.textContent = `${from ? timeText(microseconds(from)) : 0} to ${timeText(microseconds(to))} · ${count(Math.round(to - from))} cycles`;
   }
 
   function drawAxis() {
@@ -134,7 +134,7 @@ function setUpTimeline(article, run) {
       context.fillStyle = colours[name];
       context.fillRect(x, track.y, w > 3 ? w - 0.7 : w, track.height);
       if (!track.kinds && w > 46) {
-        context.fillStyle = "#fff";
+        context.fillStyle = colours.card;
         context.fillText(fitted(run.ops.name[track.ops[i]], w - 10), Math.max(x, LABEL_WIDTH) + 5, track.y + track.height / 2);
       }
     }
