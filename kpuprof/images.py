@@ -19,6 +19,7 @@ from formats.errors import FileError
 from formats.files import write_file
 from formats.profile import COMMAND_KINDS, Profile
 from kpuprof.activity import activity
+from kpuprof.figures import bound_text
 from kpuprof.memory import memory_map
 from kpuprof.power import power_steps
 from kpuprof.roofline import OPS_PER_MAC, peaks_of, roofline_points
@@ -111,7 +112,7 @@ def _roofline(axes: Axes, profile: Profile) -> None:
                 s=[20 + 900 * each.row.share for each in chosen],
                 color=colour,
                 alpha=0.55,
-                label=f"bound by {bound}",
+                label=f"bound by {bound_text(bound)}",
             )
     axes.set(xscale="log", yscale="log", xlim=(low, high), title=_title(profile, "roofline"))
     axes.set(xlabel="operations per byte of DRAM traffic", ylabel="10⁹ operations per second")
@@ -132,7 +133,9 @@ def _timeline(axes: Axes, profile: Profile) -> None:
                 strict=True,
             )
             colour, label = KIND_COLOURS[kind], COMMAND_KINDS[kind]
-            axes.broken_barh(list(ranges), (place - 0.35, 0.7), color=colour, label=label)
+            axes.broken_barh(
+                list(ranges), (place - 0.35, 0.7), facecolor=colour, linewidth=0, label=label
+            )  # an edge would make short commands look long
     labels = [f"{unit.unit}\n{unit.share:.1%} busy" for unit in units]
     axes.set_yticks(range(len(units)), labels)
     axes.invert_yaxis()

@@ -122,7 +122,7 @@ function setUpTimeline(article, run) {
     context.beginPath(); context.rect(LABEL_WIDTH, track.y - 1, width - LABEL_WIDTH - 8, track.height + 2); context.clip();
     const first = Math.max(0, spanAt(track, from) - (track.ops && track.kinds ? 8 : 0));
     for (let i = first; i < track.starts.length && track.starts[i] < to; i += 1) {
-      const x = place(track.starts[i]), w = Math.max(0.6, place(track.ends[i]) - x);
+      const x = place(track.starts[i]), w = Math.max(0.3, place(track.ends[i]) - x); // a fraction of a dot is drawn as paler
       if (x + w < LABEL_WIDTH) continue;
       if (track.values) {
         const h = track.height * track.values[i] / (track.top || 1);
