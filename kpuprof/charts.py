@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from kpuprof.axes import Axis, Tick, cycle_factor, time_axis
-from kpuprof.figures import bytes_text, share_text, short_count, time_text
+from kpuprof.figures import bound_text, bytes_text, share_text, short_count, time_text
 from kpuprof.memory import MemoryBlock, MemoryMap
 from kpuprof.power import PowerSteps
 from kpuprof.roofline import OPS_PER_MAC, Peaks, RooflinePoint
@@ -119,7 +119,7 @@ def _dot(point: RooflinePoint, intensity: float, x: Axis, y: Axis) -> Dot:
     title = (
         f"{row.name} · {row.op_type}\n{short_count(point.gops * 1e9)}op/s on the {point.unit} at "
         f"{intensity:,.3g} operations per byte\n{share_text(row.share)} of the cycles, "
-        f"bound by {row.bound_by}, utilisation {share_text(row.utilization)}"
+        f"bound by {bound_text(row.bound_by)}, utilisation {share_text(row.utilization)}"
     )
     radius = round(3.5 + 22 * sqrt(row.share), 1)
     return Dot(x.at(intensity), y.at(point.gops), radius, row.bound_by, point.index, title)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kpuprof.figures import share_text, shortened, time_text
+from kpuprof.figures import bound_text, share_text, shortened, time_text
 from kpuprof.graph import GraphEdge, GraphNode, ProgramGraph
 from kpuprof.rows import OpRow
 
@@ -65,7 +65,7 @@ def _box(node: GraphNode, row: OpRow | None) -> GraphBox:
         f"{row.name} · {row.op_type} · {row.precision}",
         fused,
         f"{row.cycles:,} cycles ({time_text(row.time_us)}), {share_text(row.share)} of the run, "
-        f"bound by {row.bound_by}",
+        f"bound by {bound_text(row.bound_by)}",
     )
     return GraphBox(
         x=x,

@@ -39,7 +39,7 @@ class Page(HTMLParser):
             self.scripts.append("")
 
     def handle_data(self, data):
-        if self.elements[-1][0] == "script" and self.scripts and self.scripts[-1] == "":
+        if self.lasttag == "script" and self.scripts[-1] == "":
             self.scripts[-1] = data
         else:
             self.text += data
