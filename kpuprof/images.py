@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ BOUND_COLOURS = {
 }
 KIND_COLOURS = ("#d9731c", "#f0ab5f", "#16958a", "#76c7bf", "#3b6fd8")  # of COMMAND_KINDS
 MEMORY_COLOURS = {"activation": "#6c95e6", "buffer": "#cdd9ef", "constant": "#8a57c9"}
-STYLE = {
+STYLE: dict[Any, Any] = {  # of matplotlib's rcParams
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.edgecolor": "#5c6573",
@@ -151,8 +152,10 @@ def _memory(axes: Axes, profile: Profile) -> None:
         corner = (block.start_cycle / per_ms, block.address / 1024)
         width = (block.end_cycle - block.start_cycle) / per_ms
         colour = MEMORY_COLOURS.get(block.kind, "#16958a")
-        style = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.4}
-        axes.add_patch(Rectangle(corner, width, block.size_bytes / 1024, **style))
+        height = block.size_bytes / 1024
+        axes.add_patch(
+            Rectangle(corner, width, height, facecolor=colour, edgecolor="white", linewidth=0.4)
+        )
     axes.set_xlim(0, max(1, found.total_cycles) / per_ms)
     axes.set_ylim(0, found.capacity_bytes / 1024)
     title = _title(profile, f"L2, {found.peak_bytes / 1024:,.1f} KiB at the peak")

@@ -8,6 +8,7 @@ import pytest
 
 import formats
 import kpuc
+from formats.container import load_profile, to_bytes
 from formats.precision import KPUPrecision
 from formats.profile import Profile, SimulationMode
 from kpuprof.activity import Spans, activity, merged
@@ -35,7 +36,7 @@ def simulated() -> Profile:
     runtime = loaded(classifier())
     result = runtime.run({"image": IMAGE}, SimulationMode.POWER_TRACE)
     profile = make_profile(runtime.program, result, {}, runtime.timeline)
-    return formats.container.load_profile(formats.container.to_bytes(profile))
+    return load_profile(to_bytes(profile))
 
 
 @pytest.fixture(scope="module")
