@@ -165,7 +165,8 @@ function setUpTimeline(article, run) {
 
   function tipText(track, index) {
     const start = track.starts[index], end = track.ends[index];
-    const when = `${timeText(microseconds(start))} to ${timeText(microseconds(end))} · ${count(end - start)} cycles`;
+    const lasts = `${timeText(microseconds(end - start))} (${count(end - start)} cycles)`;
+    const when = `at ${microseconds(start).toLocaleString("en-US", { maximumFractionDigits: 1 })}${THIN}µs for ${lasts}`;
     const lines = [];
     if (track.ops) lines.push(`${run.ops.name[track.ops[index]]} · ${run.ops.op_type[track.ops[index]]}`);
     if (track.kinds) lines.push(run.kinds[track.kinds[index]]);
