@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -120,8 +121,12 @@ def test_the_timeline_is_drawn_zooms_with_keys_and_explains_what_is_pointed_at(o
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_is_wider_than_the_window(open_page, scheme, width):
-    page = open_page(simulated_profile(), quantised_profile(), scheme=scheme, width=width)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    profile = simulated_profile()
+    slower = replace(profile, metrics=replace(profile.metrics, total_time_us=0.9))
+    page = open_page(profile, slower, quantised_profile(), scheme=scheme, width=width)
+    for wanted in ("run 0", "run 2"):
+        page.locator(".switch").get_by_role("button", name=wanted).click()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
