@@ -58,8 +58,9 @@ def write_images(profiles: Mapping[str, Profile], folder: str, suffix: str) -> l
     except OSError as error:
         raise FileError(f"{folder}: {error.strerror}") from error
     written = []
-    for label, profile in profiles.items():
-        prefix = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}-" if len(profiles) > 1 else ""
+    for number, (label, profile) in enumerate(profiles.items(), 1):
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", label)  # numbered: two labels may become one
+        prefix = f"{number}-{safe}-" if len(profiles) > 1 else ""
         for name, data in images(profile, suffix).items():
             path = target / f"{prefix}{name}.{suffix}"
             write_file(data, path)

@@ -66,10 +66,10 @@ def test_the_files_of_several_runs_are_named_by_run(tmp_path):
     profiles = {"base": small_profile(), "../new run": small_profile()}
     written = write_images(profiles, str(tmp_path), "svg")
     assert sorted(path.name for path in written) == [
-        "..-new-run-memory.svg",
-        "..-new-run-roofline.svg",
-        "base-memory.svg",
-        "base-roofline.svg",
+        "1-base-memory.svg",
+        "1-base-roofline.svg",
+        "2-..-new-run-memory.svg",
+        "2-..-new-run-roofline.svg",
     ]
     assert {path.parent for path in written} == {tmp_path}
 

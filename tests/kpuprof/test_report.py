@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -177,6 +177,15 @@ def test_tables_and_drawings_are_named_for_a_screen_reader():
             assert named, attributes
         if tag == "th":
             assert attributes["scope"] in ("col", "row")
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_headings_go_down_a_level_at_a_time_from_one_title(runs):
+    page = page_of(*[simulated_profile()] * runs)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(lower <= upper + 1 for upper, lower in pairwise(levels))
 
 
 def test_the_same_profiles_give_the_same_bytes():
