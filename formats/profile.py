@@ -44,6 +44,10 @@ OP_FIGURES = (
 # cycles, and the bytes of L2 in use during it.
 OP_COLUMNS = ("op.start_cycle", "op.end_cycle", "op.l2_live_bytes")
 
+# What `command.kind` of a simulation says. The first two keep the DRAM bus busy, the next two the
+# block mover between L2 and L1, the last the arrays and lanes.
+COMMAND_KINDS = ("load from DRAM", "store to DRAM", "load into L1", "store from L1", "compute")
+
 
 @dataclass(frozen=True, slots=True)
 class KPUPerformanceMetrics:

@@ -11,8 +11,9 @@ SORT_KEYS = ("order", "cycles", "energy", "dram", "stall")
 
 @dataclass(frozen=True)
 class OpRow:
-    """What one op cost. `share` is its part of all cycles; `bound_by` names what limits it; of a
-    quantised program `sqnr_db` says how near its result is to the exact network's."""
+    """What one op cost. `share` is its part of all cycles; `bound_by` names what limits it;
+    `moved_bytes` went between L2 and L1; of a quantised program `sqnr_db` says how near its result
+    is to the exact network's."""
 
     id: str
     name: str
@@ -28,7 +29,9 @@ class OpRow:
     dram_bytes: int
     l2_bytes: int
     l1_bytes: int
+    moved_bytes: int
     macs: int
+    lane_ops: int
     utilization: float
     roofline_cycles: int
     bound_by: str
@@ -44,6 +47,8 @@ def op_rows(profile: Profile) -> list[OpRow]:
 
 def _row(profile: Profile, op: KPUOp, total_cycles: int) -> OpRow:
     figures = profile.metrics.op_metrics[op.id]
+    dram_bytes = int(figures["dram_read_bytes"] + figures["dram_write_bytes"])
+    l2_bytes = int(figures["l2_read_bytes"] + figures["l2_write_bytes"])
     quantization = profile.program.quantization
     return OpRow(
         id=op.id,
@@ -57,10 +62,12 @@ def _row(profile: Profile, op: KPUOp, total_cycles: int) -> OpRow:
         other_cycles=int(figures["other_cycles"]),
         time_us=figures["time_us"],
         energy_uj=figures["energy_pj"] / 1e6,
-        dram_bytes=int(figures["dram_read_bytes"] + figures["dram_write_bytes"]),
-        l2_bytes=int(figures["l2_read_bytes"] + figures["l2_write_bytes"]),
+        dram_bytes=dram_bytes,
+        l2_bytes=l2_bytes,
         l1_bytes=int(figures["l1_read_bytes"] + figures["l1_write_bytes"]),
+        moved_bytes=max(0, l2_bytes - dram_bytes),  # all that DRAM gives or takes passes L2 too
         macs=int(figures["macs"]),
+        lane_ops=int(figures["lane_ops"]),
         utilization=figures["utilization"],
         roofline_cycles=int(figures["roofline_cycles"]),
         bound_by=Bound(int(figures["bound_by"])).name.lower(),

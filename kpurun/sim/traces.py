@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 
 from formats.precision import BITS
+from formats.profile import COMMAND_KINDS
 from formats.program import KPUTensor
 from kpurun.sim.power import power_trace
 from kpurun.sim.tasks import Resource, Task
@@ -14,9 +15,6 @@ from kpurun.tiles import Compute, Load
 from kpurun.transfer import physical_order
 
 MemoryAccess = tuple[int, str, int, int]  # cycle, "read" or "write", DRAM address, bytes
-
-# What `command.kind` says.
-KINDS = ("load from DRAM", "store to DRAM", "load into L1", "store from L1", "compute")
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class Traces:
 def traces(timeline: Timeline, limit: int, with_power: bool) -> Traces:
     """At most the first `limit` rows of each table.
 
-    command: op (its index in scheduled order), kind (of KINDS), step (which L1 tile), start_cycle,
-    end_cycle (half-open), bytes, and operand: which of the op's reads, or of its results, moves (-1
-    of a compute). power: start_cycle, watts (until the next row's start).
+    command: op (its index in scheduled order), kind (of COMMAND_KINDS), step (which L1 tile),
+    start_cycle, end_cycle (half-open), bytes, and operand: which of the op's reads, or of its
+    results, moves (-1 of a compute). power: start_cycle, watts (until the next row's start).
     """
     rows = [_row(timeline, index, task) for index, task in islice(timeline.tasks(), limit)]
     count = sum(len(played.tasks) for played in timeline.played)
@@ -67,7 +65,7 @@ def memory_trace(timeline: Timeline) -> list[MemoryAccess]:
 
 def _row(timeline: Timeline, index: int, task: Task) -> tuple[int, ...]:
     command, start = task.command, timeline.starts[index]
-    operand, moved_bytes, kind = -1, 0, KINDS.index("compute")
+    operand, moved_bytes, kind = -1, 0, COMMAND_KINDS.index("compute")
     if not isinstance(command, Compute):
         operand, moved_bytes = command.operand, command.transfer.bytes
         kind = 2 * task.resource + (not isinstance(command, Load))

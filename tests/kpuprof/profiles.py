@@ -120,3 +120,46 @@ def quantised_profile() -> Profile:
         quantization=report,
     )
     return replace(profile, program=quantised)
+
+
+def simulated_profile() -> Profile:
+    """The same as a simulation in the mode power_trace leaves it: commands, watts that integrate to
+    the 4 µJ of the run (at 500 cycles per µs), and energy by part."""
+    profile = small_profile()
+    events = {
+        **profile.events,
+        "command.op": [0, 0, 0, 1, 1, 1],
+        "command.kind": [0, 2, 4, 0, 4, 1],
+        "command.operand": [0, 0, -1, 0, -1, 0],
+        "command.step": [0, 0, 0, 0, 0, 0],
+        "command.start_cycle": [5, 10, 15, 210, 245, 295],
+        "command.end_cycle": [10, 15, 195, 245, 295, 300],
+        "command.bytes": [64, 128, 0, 4096, 0, 32],
+        "power.start_cycle": [0, 10, 200],
+    }
+    columns = {name: np.asarray(column, np.int64) for name, column in events.items()}
+    columns["power.watts"] = np.array([0.5, 7.5, 5.7])  # 5 + 1425 + 570 = 2000 watt cycles
+    parts = dict.fromkeys(
+        "accumulate_pj stream_pj vector_pj l1_pj l2_pj control_pj static_pj".split(), 0.0
+    )
+    spent = {**parts, "mac_pj": 1.5e6, "dram_pj": 0.5e6}
+    table = {op_id: {**row, **spent} for op_id, row in profile.metrics.op_metrics.items()}
+    return replace(
+        profile,
+        mode=SimulationMode.POWER_TRACE,
+        metrics=replace(profile.metrics, op_metrics=table),
+        events=columns,
+    )
+
+
+def renamed(profile: Profile, program: str, op: str) -> Profile:
+    """With another name of the program, of its first op and of a tensor."""
+    first, *others = profile.program.ops
+    tensors = profile.program.tensors
+    named = replace(
+        profile.program,
+        name=program,
+        ops=(replace(first, name=op, fused_with=(op,)), *others),
+        tensors={**tensors, "h": replace(tensors["h"], name=op)},
+    )
+    return replace(profile, program=named)

@@ -92,7 +92,8 @@ def test_the_shares_of_the_cycles_stand_on_one_line_of_an_80_column_terminal(
 
 def test_without_a_command_one_line_names_it(capsys):
     assert run(app, "kpuprof", []) == 2
-    assert capsys.readouterr().err == "kpuprof: error: no command: give show RUN.kprof\n"
+    error = "no command: give show RUN.kprof or report RUN.kprof -o report.html"
+    assert capsys.readouterr().err == f"kpuprof: error: {error}\n"
 
 
 def test_top_hides_the_rest_and_says_so(path, capsys):

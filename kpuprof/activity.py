@@ -1,0 +1,90 @@
+"""What every unit does when: the commands of a simulation as spans per unit, ready to be drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formats.errors import FileError
+from formats.profile import COMMAND_KINDS, Profile
+
+UNITS = {  # the kinds of command that keep each unit busy, one at a time
+    "DRAM bus": ("load from DRAM", "store to DRAM"),
+    "Block mover": ("load into L1", "store from L1"),
+    "Arrays and lanes": ("compute",),
+}
+MOST_SPANS = 60_000  # of a report: beyond, neighbours are drawn as one
+RESOLUTION = 20_000  # such a picture's width in dots
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Half-open ranges of cycles with the op (index in scheduled order) and kind of command
+    (index in COMMAND_KINDS); int64 columns in order of start."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    ops: np.ndarray
+    kinds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def where(self, chosen: np.ndarray) -> "Spans":
+        """Those that a mask or an order of indices chooses."""
+        return Spans(self.starts[chosen], self.ends[chosen], self.ops[chosen], self.kinds[chosen])
+
+
+@dataclass(frozen=True)
+class UnitActivity:
+    """One unit over the run: counts and cycles are of all its commands, whatever is drawn."""
+
+    unit: str
+    commands: int
+    busy_cycles: int
+    share: float
+    spans: Spans
+
+
+def activity(profile: Profile, most_spans: int = MOST_SPANS) -> tuple[UnitActivity, ...]:
+    """Per unit; nothing for a profile without commands (functional mode)."""
+    events = profile.events
+    columns = ("start_cycle", "end_cycle", "op", "kind")
+    if any(f"command.{column}" not in events for column in columns):
+        return ()
+    every = Spans(*(events[f"command.{column}"] for column in columns))
+    _require_sound(every, profile)
+    total = max(1, profile.metrics.total_cycles)
+    gap = 0 if len(every) <= most_spans else max(1, total // RESOLUTION)
+    found = []
+    for unit, kinds in UNITS.items():
+        spans = every.where(np.isin(every.kinds, [COMMAND_KINDS.index(kind) for kind in kinds]))
+        busy = int((spans.ends - spans.starts).sum())
+        drawn = merged(spans, gap) if gap else spans.where(np.argsort(spans.starts, kind="stable"))
+        found.append(UnitActivity(unit, len(spans), busy, busy / total, drawn))
+    return tuple(found)
+
+
+def _require_sound(spans: Spans, profile: Profile) -> None:
+    """FileError where a command is of no op or outside the run."""
+    columns = (spans.starts, spans.ends, spans.ops, spans.kinds)
+    is_sound = (
+        all(column.dtype.kind == "i" for column in columns)
+        and ((spans.ops >= 0) & (spans.ops < len(profile.program.ops))).all()
+        and ((spans.starts >= 0) & (spans.starts <= spans.ends)).all()
+        and (spans.ends <= profile.metrics.total_cycles).all()
+    )
+    if not is_sound:
+        raise FileError(f"{profile.program.name}: a command is of no op or outside the run")
+
+
+def merged(spans: Spans, gap: int) -> Spans:
+    """Spans of one op and kind that are at most `gap` cycles apart as one."""
+    if not len(spans):
+        return spans
+    ordered = spans.where(np.lexsort((spans.starts, spans.ops, spans.kinds)))
+    changes = (np.diff(ordered.ops) != 0) | (np.diff(ordered.kinds) != 0)
+    is_apart = ordered.starts[1:] - ordered.ends[:-1] > gap
+    firsts = np.flatnonzero(np.concatenate([[True], changes | is_apart]))
+    ends = np.maximum.reduceat(ordered.ends, firsts)
+    joined = Spans(ordered.starts[firsts], ends, ordered.ops[firsts], ordered.kinds[firsts])
+    return joined.where(np.argsort(joined.starts, kind="stable"))
