@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from kpuprof.figures import bytes_text
+from kpuprof.filters import bytes_text
 
 
 @dataclass(frozen=True)

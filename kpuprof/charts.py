@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from kpuprof.axes import Axis, Tick, cycle_factor, time_axis
-from kpuprof.figures import bound_text, bytes_text, share_text, short_count, time_text
+from kpuprof.filters import bound_text, bytes_text, share_text, short_count, time_text
 from kpuprof.memory import MemoryBlock, MemoryMap
 from kpuprof.power import PowerSteps
 from kpuprof.roofline import OPS_PER_MAC, Peaks, RooflinePoint

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kpuprof.figures import bound_text, share_text, shortened, time_text
+from kpuprof.filters import bound_text, share_text, shortened, time_text
 from kpuprof.graph import GraphEdge, GraphNode, ProgramGraph
 from kpuprof.rows import OpRow
 

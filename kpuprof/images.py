@@ -20,7 +20,7 @@ from formats.errors import FileError
 from formats.files import write_file
 from formats.profile import COMMAND_KINDS, Profile
 from kpuprof.activity import activity
-from kpuprof.figures import bound_text
+from kpuprof.filters import bound_text
 from kpuprof.memory import memory_map
 from kpuprof.power import power_steps
 from kpuprof.roofline import OPS_PER_MAC, peaks_of, roofline_points

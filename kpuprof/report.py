@@ -25,8 +25,8 @@ from kpuprof.charts import (
     power_chart,
     roofline_chart,
 )
-from kpuprof.comparison import compare_headlines, compare_ops
-from kpuprof.figures import FILTERS
+from kpuprof.side_by_side import compare_headlines, compare_ops
+from kpuprof.filters import FILTERS
 from kpuprof.graph import program_graph
 from kpuprof.graph_chart import GraphChart, graph_chart
 from kpuprof.memory import MemoryMap, memory_map

@@ -13,8 +13,8 @@ from formats.precision import KPUPrecision
 from formats.profile import Profile, SimulationMode
 from kpuprof.activity import Spans, activity, merged
 from kpuprof.axes import Axis
-from kpuprof.comparison import compare_headlines, compare_ops
-from kpuprof.figures import bytes_text, change_text, energy_text, share_text, shortened, time_text
+from kpuprof.side_by_side import compare_headlines, compare_ops
+from kpuprof.filters import bytes_text, change_text, energy_text, share_text, shortened, time_text
 from kpuprof.graph import NODE_GAP, NODE_WIDTH, program_graph
 from kpuprof.memory import memory_map
 from kpuprof.power import PowerSteps, cycles_above, energy_parts_uj, power_steps
