@@ -113,6 +113,22 @@ def text_of(value: float, unit: str) -> str:
             return f"{value:,.1f}{OWN[unit]}"
 
 
+def change_text(difference: float, unit: str) -> str:
+    """With its sign: +1.220 ms, −12.5 KiB; "=" when nothing changed."""
+    if not difference:
+        return "="
+    return ("+" if difference > 0 else "−") + text_of(abs(difference), unit)
+
+
+def share_text(share: float | None) -> str:
+    """A relative change with its sign; empty when there is none, or nothing to compare with."""
+    if not share:
+        return ""
+    if abs(share) < 0.0005:
+        return "+<0.1%" if share > 0 else "−<0.1%"
+    return f"{share:+,.1%}".replace("-", "−")
+
+
 def texts_apart(first: float, second: float, unit: str) -> tuple[str, str]:
     """Both for a person; to the last digit where rounding would make unequal ones look equal."""
     texts = text_of(first, unit), text_of(second, unit)

@@ -8,30 +8,9 @@ from rich.text import Text
 
 from kpuprof.amounts import plain, text_of
 from kpuprof.budgets import Finding, Spender
+from kpuprof.figures import SPENT
 from kpuprof.junit import Verdict
 from kpuprof.measured import Measured
-
-# What an op spends: what it is called, and its unit.
-SPENT = {
-    "cycles": ("cycles", "cycles"),
-    "compute_cycles": ("compute cycles", "cycles"),
-    "memory_stall_cycles": ("stalls", "cycles"),
-    "other_cycles": ("other cycles", "cycles"),
-    "idle_cycles": ("cycles below their unit's peak", "cycles"),
-    "lost_cycles": ("cycles above their roofline", "cycles"),
-    "energy_uj": ("energy", "uj"),
-    "peak_watts": ("power", "watts"),
-    "dram_bytes": ("DRAM traffic", "bytes"),
-    "dram_read_bytes": ("reads from DRAM", "bytes"),
-    "dram_write_bytes": ("writes to DRAM", "bytes"),
-    "sram_read_bytes": ("reads from SRAM", "bytes"),
-    "sram_write_bytes": ("writes to SRAM", "bytes"),
-    "l2_live_bytes": ("L2 in use", "bytes"),
-    "weight_bytes": ("weights", "bytes"),
-    "l1_misses": ("misses", "count"),
-    "l2_misses": ("misses", "count"),
-    "macs": ("MACs", "count"),
-}
 
 
 def render(measured: Measured, findings: list[Finding]) -> RenderableType:

@@ -7,6 +7,7 @@ import typer
 from formats.console import VersionOption, run
 from formats.errors import UsageError
 from kpuprof.commands.check import check
+from kpuprof.commands.diff import diff
 from kpuprof.commands.show import show
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ def _common(context: typer.Context, version: VersionOption = False) -> None:
         raise UsageError("no command: give show RUN.kprof")
 
 
-for _command in (show, check):
+for _command in (show, diff, check):
     app.command()(_command)
 
 

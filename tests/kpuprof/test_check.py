@@ -12,9 +12,8 @@ from formats.container import save
 from formats.errors import UsageError
 from formats.profile import SimulationMode
 from kpuprof.budgets import budgets, judge, spenders
-from kpuprof.check_text import SPENT
 from kpuprof.cli import app
-from kpuprof.figures import ALIASES, FIGURES, figure_named
+from kpuprof.figures import ALIASES, FIGURES, SPENT, figure_named
 from kpuprof.measured import OpFigures, measured_profile, measured_program
 from tests.kpuprof.profiles import quantised_profile, small_profile
 

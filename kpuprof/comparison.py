@@ -1,0 +1,181 @@
+"""Two runs or programs compared: figures of the whole, and of every op with its counterpart."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+from formats.errors import UsageError
+from formats.profile import Bound
+from formats.program import KPUOp
+from kpuprof.figures import FIGURES, Figure
+from kpuprof.match import Match, match
+from kpuprof.measured import Measured, OpFigures
+from kpuprof.rows import op_label
+
+SORT_KEYS = ("cycles", "energy", "dram")
+SORTED_BY = {"cycles": "cycles", "energy": "energy_uj", "dram": "dram_bytes"}
+PEAKS = ("l2_live_bytes", "peak_watts")  # of several ops the largest, not the sum
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure before and after, in its own unit."""
+
+    base: float
+    new: float
+
+    @property
+    def difference(self) -> float:
+        """new - base."""
+        return self.new - self.base
+
+    @property
+    def share(self) -> float | None:
+        """The difference over the base (0.02 for 2 % more); None where the base is nothing."""
+        return self.difference / self.base if self.base else None
+
+
+@dataclass(frozen=True)
+class OpChange:
+    """The ops of each side that do the same work, and their figures before and after.
+
+    figures: by field of OpFigures, those that both files say; an op that one side lacks counts as
+    nothing there. notes: what else differs ("fused", "tiles", "precision fp16 → int8").
+    """
+
+    name: str
+    base_ops: tuple[KPUOp, ...]
+    new_ops: tuple[KPUOp, ...]
+    matched_by: str
+    figures: dict[str, Change]
+    notes: tuple[str, ...]
+
+    @property
+    def op_type(self) -> str:
+        """As a person says it; both, when they differ."""
+        labels = [" ".join(map(op_label, ops)) for ops in (self.base_ops, self.new_ops) if len(ops)]
+        return " → ".join(dict.fromkeys(labels))
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether any figure is another."""
+        return any(change.base != change.new for change in self.figures.values())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """totals: by figure, those that both files say. ops: the largest change of cycles first.
+    differences: what makes the files no like with like ("mode functional → power_trace")."""
+
+    base: Measured
+    new: Measured
+    totals: dict[str, Change]
+    ops: tuple[OpChange, ...]
+    differences: tuple[str, ...]
+
+    def total(self, figure: Figure) -> Change:
+        """UsageError that says which of the files lacks it, and how to get it."""
+        return Change(self.base.total(figure), self.new.total(figure))
+
+    def ops_by(self, field: str) -> list[OpChange]:
+        """The largest change of a figure of ops first; of equal ones the order is kept."""
+        if not all(field in op.figures for op in self.ops):
+            raise UsageError(f"{field} of an op is not in both files: a program has no such figure")
+        return sorted(self.ops, key=lambda op: -abs(op.figures[field].difference))
+
+
+def compare(base: Measured, new: Measured) -> Comparison:
+    """Match every op and subtract."""
+    known = {entry.name for entry in fields(OpFigures)}
+    known = {name for name in known if _says(base, name) and _says(new, name)}
+    ordered = tuple(entry.name for entry in fields(OpFigures) if entry.name in known)
+    ops = [_op_change(base, new, found, ordered) for found in match(base.program, new.program)]
+    return Comparison(
+        base=base,
+        new=new,
+        totals={
+            figure.name: Change(base.totals[figure.name], new.totals[figure.name])
+            for figure in FIGURES
+            if figure.name in base.totals and figure.name in new.totals
+        },
+        ops=tuple(sorted(ops, key=lambda op: -abs(op.figures["cycles"].difference))),
+        differences=tuple(_differences(base, new)),
+    )
+
+
+def _says(side: Measured, field: str) -> bool:
+    return all(getattr(op, field) is not None for op in side.ops.values())
+
+
+def _op_change(base: Measured, new: Measured, found: Match, known: Iterable[str]) -> OpChange:
+    named = found.base or found.new
+    return OpChange(
+        name=named[0].name or named[0].id,
+        base_ops=found.base,
+        new_ops=found.new,
+        matched_by=found.by,
+        figures={
+            field: Change(_sum(base, found.base, field), _sum(new, found.new, field))
+            for field in known
+        },
+        notes=tuple(_notes(base, new, found)),
+    )
+
+
+def _sum(side: Measured, ops: Iterable[KPUOp], field: str) -> float:
+    values = [getattr(side.ops[op.id], field) for op in ops]
+    return max(values, default=0) if field in PEAKS else sum(values)
+
+
+def _notes(base: Measured, new: Measured, found: Match) -> Iterable[str]:
+    """What of an op's compilation differs, and may be why its figures do."""
+    if not found.base or not found.new:
+        yield "new" if found.new else "gone"
+        return
+    if len(found.base) != len(found.new):
+        yield "fused" if len(found.new) < len(found.base) else "split"
+    first, second = found.base[0], found.new[0]
+    aspects: dict[str, Callable[[Measured, KPUOp], str]] = {
+        "precision": lambda side, op: (op.precision or side.program.precision).value,
+        "bound": _bound,
+        "output": _place,
+    }
+    for name, of in aspects.items():
+        texts = of(base, first), of(new, second)
+        if texts[0] != texts[1] and all(texts):
+            yield f"{name} {texts[0]} → {texts[1]}"
+    shapes = [
+        [side.program.tensors[i].shape for i in op.output_ids]
+        for side, op in ((base, first), (new, second))
+    ]
+    if shapes[0] != shapes[1] and len(found.base) == len(found.new):
+        yield "shape"
+    if first.tiling != second.tiling:
+        yield "tiles"
+
+
+def _bound(side: Measured, op: KPUOp) -> str:
+    if side.profile is None:
+        return ""
+    return Bound(int(side.profile.metrics.op_metrics[op.id]["bound_by"])).name.lower()
+
+
+def _place(side: Measured, op: KPUOp) -> str:
+    places = Counter(side.program.tensors[i].layout.memory_type.value for i in op.output_ids)
+    return "+".join(sorted(places))
+
+
+def _differences(base: Measured, new: Measured) -> Iterable[str]:
+    """What besides the ops is not the same in both."""
+    aspects = {
+        "program": (base.program.name, new.program.name),
+        "mode": (base.mode, new.mode),
+        "machine": (base.program.target_config.name, new.program.target_config.name),
+        "precision": (base.program.precision.value, new.program.precision.value),
+    }
+    for name, (first, second) in aspects.items():
+        if first != second:
+            yield f"{name} {first} → {second}"
+    machines = (base.program.target_config, new.program.target_config)
+    if machines[0] != machines[1] and machines[0].name == machines[1].name:
+        yield f"machine {machines[0].name} with other settings"

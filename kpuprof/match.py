@@ -1,0 +1,224 @@
+"""Which ops of two programs do the same work, whatever was fused into what.
+
+Names of modules are trusted first: they outlive edits of a model. Names that a tracer has numbered
+(`add_3`) shift with every op that is inserted, so they count only where the graph agrees: an op
+joins the ops that it reads from or feeds when these contain it under its source name, or do what it
+does in an epilogue. `docs/adr/0015-diff-and-budgets.md` has the reasons.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from formats.program import KPUOp, KPUProgram
+from kpuprof.match_side import Side
+
+BASE, NEW = 0, 1
+Key = Callable[[KPUOp, Side], Hashable | None]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Ops of each program that do the same work, in scheduled order; one of the two may be empty.
+    by: what told so first ("name", "structure" or "source"), empty without a partner."""
+
+    base: tuple[KPUOp, ...]
+    new: tuple[KPUOp, ...]
+    by: str
+
+
+def match(base: KPUProgram, new: KPUProgram) -> list[Match]:
+    """Every op of both programs exactly once: as `base` is scheduled, then what only `new` has."""
+    groups = _Groups(Side(base), Side(new))
+    pair_by(groups, "name", _module_and_type, only_single=True)
+    absorb(groups)
+    pair_by_structure(groups)
+    pair_by(groups, "name", _module_and_type)
+    pair_by(groups, "source", _id_and_shape)
+    absorb(groups)
+    pair_by_structure(groups)
+    absorb(groups)
+    pair_by(groups, "name", _module, only_single=True)
+    join_by_source(groups)
+    return groups.matches()
+
+
+class _Groups:
+    """The groups found so far: what told so, and their ops on each side."""
+
+    def __init__(self, base: Side, new: Side) -> None:
+        self.sides = (base, new)
+        self.by: list[str] = []
+        self.members: list[tuple[list[KPUOp], list[KPUOp]]] = []
+
+    def start(self, by: str) -> int:
+        self.by.append(by)
+        self.members.append(([], []))
+        return len(self.by) - 1
+
+    def add(self, group: int, side: int, op: KPUOp) -> None:
+        self.members[group][side].append(op)
+        self.sides[side].group[op.id] = group
+
+    def pair(self, by: str, base: KPUOp, new: KPUOp) -> None:
+        group = self.start(by)
+        self.add(group, BASE, base)
+        self.add(group, NEW, new)
+
+    def matches(self) -> list[Match]:
+        base, new = self.sides
+        listed = dict.fromkeys(base.group.get(op.id, op.id) for op in base.ops)
+        alone = {op.id: op for op in base.open()}
+        found = [
+            self._match(key) if isinstance(key, int) else Match((alone[key],), (), "")
+            for key in listed
+        ]
+        return [*found, *(Match((), (op,), "") for op in new.open())]
+
+    def _match(self, group: int) -> Match:
+        sides = [sorted(ops, key=lambda op: op.schedule_order) for ops in self.members[group]]
+        return Match(tuple(sides[BASE]), tuple(sides[NEW]), self.by[group])
+
+
+def pair_by(groups: _Groups, by: str, key: Key, only_single: bool = False) -> None:
+    """Pair open ops of equal keys; only_single: keys that one open op of each side has."""
+    tables = tuple(_table(side, side.open(), key) for side in groups.sides)
+    for value, candidates in tables[BASE].items():
+        others = tables[NEW].get(value, [])
+        if only_single and (len(candidates) > 1 or len(others) > 1):
+            continue
+        _pair_alike(groups, by, candidates, others)
+
+
+def pair_by_structure(groups: _Groups) -> None:
+    """Pair open ops of one type that read from the same groups, from the inputs on; then those
+    that feed the same groups, from the outputs back."""
+    for key, following in ((_place_before, Side.readers), (_place_after, Side.makers)):
+        frontiers = [side.open() for side in groups.sides]
+        while frontiers[BASE] and frontiers[NEW]:
+            tables = [
+                _table(side, frontier, key)
+                for side, frontier in zip(groups.sides, frontiers, strict=True)
+            ]
+            before = len(groups.by)
+            for value, candidates in tables[BASE].items():
+                _pair_alike(groups, "structure", candidates, tables[NEW].get(value, []))
+            paired = groups.members[before:]
+            frontiers = [
+                _open_once(side, [near for ops in paired for near in following(side, ops[k][0])])
+                for k, side in enumerate(groups.sides)
+            ]
+
+
+def absorb(groups: _Groups) -> None:
+    """Let open ops join a group next to them that does their work in one op on the other side."""
+    changed = True
+    while changed:
+        changed = False
+        for k, side in enumerate(groups.sides):
+            for op in side.open():
+                group = _host(groups, k, op)
+                if group is not None:
+                    groups.add(group, k, op)
+                    changed = True
+
+
+def join_by_source(groups: _Groups) -> None:
+    """Group what is still open and has source names in common, when one of the two is fused."""
+    for k, side in enumerate(groups.sides):
+        other = groups.sides[1 - k]
+        whole = {name: op for op in other.open() if op.fused_with for name in other.sources[op.id]}
+        for op in side.open():
+            found = next((whole[n] for n in sorted(side.sources[op.id]) if n in whole), None)
+            if found is None:
+                continue
+            group = other.group.get(found.id)
+            if group is None:
+                group = groups.start("source")
+                groups.add(group, 1 - k, found)
+            groups.add(group, k, op)
+
+
+def _host(groups: _Groups, k: int, op: KPUOp) -> int | None:
+    """The group beside an open op of side k that it belongs to."""
+    side, other = groups.sides[k], groups.sides[1 - k]
+    makers, readers = side.makers(op), side.readers(op)
+    beside = dict.fromkeys(side.group.get(near.id) for near in (*makers, *readers))
+    for group in (found for found in beside if found is not None):
+        partners = groups.members[group][1 - k]
+        if any(side.sources[op.id] & other.sources[partner.id] for partner in partners):
+            return group
+    after = dict.fromkeys(side.group.get(maker.id) for maker in makers)
+    for group in (found for found in after if found is not None):
+        if _work(op) <= _epilogues(groups, group, 1 - k) - _epilogues(groups, group, k):
+            return group
+    return None
+
+
+def _epilogues(groups: _Groups, group: int, k: int) -> Counter[str]:
+    """What the ops of a group do after the first one's own work, by type."""
+    first, *others = groups.members[group][k]
+    stages = Counter(stage.op_type for stage in first.epilogue)
+    for op in others:
+        stages += _work(op)
+    return stages
+
+
+def _work(op: KPUOp) -> Counter[str]:
+    """What an op does, by type; an activation that stands alone is the epilogue of an Identity."""
+    own = [] if op.op_type == "Identity" and op.epilogue else [op.op_type]
+    return Counter([*own, *(stage.op_type for stage in op.epilogue)])
+
+
+def _table(side: Side, ops: list[KPUOp], key: Key) -> dict[Hashable, list[KPUOp]]:
+    table: dict[Hashable, list[KPUOp]] = defaultdict(list)
+    for op in ops:
+        value = key(op, side)
+        if value is not None:
+            table[value].append(op)
+    return table
+
+
+def _pair_alike(groups: _Groups, by: str, base: list[KPUOp], new: list[KPUOp]) -> None:
+    """Pair ops of one key: those most alike first, each kind in order."""
+    for kind in (_id_and_shape, _shape, _anything):
+        waiting = _table(groups.sides[NEW], _open_once(groups.sides[NEW], new), kind)
+        for op in _open_once(groups.sides[BASE], base):
+            others = waiting.get(kind(op, groups.sides[BASE]))
+            if others:
+                groups.pair(by, op, others.pop(0))
+
+
+def _open_once(side: Side, ops: list[KPUOp]) -> list[KPUOp]:
+    return list({op.id: op for op in ops if op.id not in side.group}.values())
+
+
+def _module_and_type(op: KPUOp, side: Side) -> Hashable | None:
+    """None without a module: the name is then one that the tracer has numbered."""
+    return None if op.name in ("", op.id) else (op.name, op.op_type)
+
+
+def _module(op: KPUOp, side: Side) -> Hashable | None:
+    return None if op.name in ("", op.id) else op.name
+
+
+def _id_and_shape(op: KPUOp, side: Side) -> Hashable | None:
+    return op.id, op.op_type, side.shapes[op.id]
+
+
+def _shape(op: KPUOp, side: Side) -> Hashable | None:
+    return side.shapes[op.id]
+
+
+def _anything(op: KPUOp, side: Side) -> Hashable | None:
+    return True
+
+
+def _place_before(op: KPUOp, side: Side) -> Hashable | None:
+    marks = side.marks_before(op)
+    return None if marks is None else (op.op_type, marks)
+
+
+def _place_after(op: KPUOp, side: Side) -> Hashable | None:
+    marks = side.marks_after(op)
+    return None if marks is None else (op.op_type, marks)
