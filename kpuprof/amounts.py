@@ -129,6 +129,15 @@ def share_text(share: float | None) -> str:
     return f"{share:+,.1%}".replace("-", "−")
 
 
+def share_beside(share: float, limit: float) -> str:
+    """As share_text, with as many digits as show on which side of the limit it is."""
+    for digits in (1, 2, 4, 8):
+        text = f"{share:+,.{digits}%}"
+        if (round(share, digits + 2) > limit) == (share > limit):
+            break
+    return text.replace("-", "−")
+
+
 def texts_apart(first: float, second: float, unit: str) -> tuple[str, str]:
     """Both for a person; to the last digit where rounding would make unequal ones look equal."""
     texts = text_of(first, unit), text_of(second, unit)

@@ -1,6 +1,5 @@
 """Two runs or programs compared: figures of the whole, and of every op with its counterpart."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
@@ -14,6 +13,7 @@ from kpuprof.rows import op_label
 
 SORT_KEYS = ("cycles", "energy", "dram")
 SORTED_BY = {"cycles": "cycles", "energy": "energy_uj", "dram": "dram_bytes"}
+PLACES = {"sram_l2": "L2", "sram_l1": "L1", "dram": "DRAM"}
 PEAKS = ("l2_live_bytes", "peak_watts")  # of several ops the largest, not the sum
 
 
@@ -136,13 +136,14 @@ def _notes(base: Measured, new: Measured, found: Match) -> Iterable[str]:
         yield "fused" if len(found.new) < len(found.base) else "split"
     first, second = found.base[0], found.new[0]
     aspects: dict[str, Callable[[Measured, KPUOp], str]] = {
-        "precision": lambda side, op: (op.precision or side.program.precision).value,
-        "bound": _bound,
+        "precision": _precision,
         "output": _place,
     }
+    if base.profile is not None and new.profile is not None:
+        aspects["bound"] = _bound
     for name, of in aspects.items():
         texts = of(base, first), of(new, second)
-        if texts[0] != texts[1] and all(texts):
+        if texts[0] != texts[1]:
             yield f"{name} {texts[0]} → {texts[1]}"
     shapes = [
         [side.program.tensors[i].shape for i in op.output_ids]
@@ -154,15 +155,20 @@ def _notes(base: Measured, new: Measured, found: Match) -> Iterable[str]:
         yield "tiles"
 
 
+def _precision(side: Measured, op: KPUOp) -> str:
+    """That of an op which is not its program's; the program's own is said once, of the whole."""
+    precision = op.precision or side.program.precision
+    return "of the program" if precision is side.program.precision else precision.value
+
+
 def _bound(side: Measured, op: KPUOp) -> str:
-    if side.profile is None:
-        return ""
+    assert side.profile is not None, "a program says no bounds"
     return Bound(int(side.profile.metrics.op_metrics[op.id]["bound_by"])).name.lower()
 
 
 def _place(side: Measured, op: KPUOp) -> str:
-    places = Counter(side.program.tensors[i].layout.memory_type.value for i in op.output_ids)
-    return "+".join(sorted(places))
+    places = {side.program.tensors[i].layout.memory_type.value for i in op.output_ids}
+    return "+".join(PLACES.get(place, place) for place in sorted(places))
 
 
 def _differences(base: Measured, new: Measured) -> Iterable[str]:

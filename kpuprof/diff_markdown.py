@@ -14,7 +14,7 @@ def markdown(comparison: Comparison, gates: list[Gate], ops: list[OpChange], top
     """Totals that changed, gates, then the ops that changed, folded away. ops, top: of render."""
     lines = [f"### KPU profile: {_code(comparison.base.name)} → {_code(comparison.new.name)}", ""]
     if comparison.differences:
-        lines += [f"> Not like with like: {_cell(' · '.join(comparison.differences))}", ""]
+        lines += [f"> They differ in {_cell(', '.join(comparison.differences))}", ""]
     lines += _gate_lines(gates) if gates else []
     lines += _total_lines(comparison)
     changed = [op for op in ops if op.is_changed]
@@ -64,10 +64,11 @@ def _change(change: Change) -> dict[str, float | None]:
 
 
 def _gate_lines(gates: list[Gate]) -> list[str]:
-    lines = ["| limit | | |", "|---|---|---|"]
+    lines = ["| limit | change | allowed | |", "|---|--:|--:|---|"]
     for gate in gates:
-        sign = "✅ held" if gate.is_held else "❌ exceeded"
-        lines.append(f"| {gate.limit.figure.name} | {_cell(gate.message)} | {sign} |")
+        verdict = "✅ held" if gate.is_held else "❌ exceeded"
+        cells = (gate.limit.figure.name, gate.change_text, gate.allowed_text, verdict)
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 

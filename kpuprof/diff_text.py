@@ -7,7 +7,7 @@ from rich.text import Text
 from kpuprof.amounts import change_text, share_text, texts_apart
 from kpuprof.comparison import Change, Comparison, OpChange
 from kpuprof.figures import FIGURES, SPENT
-from kpuprof.gates import Gate, op_line
+from kpuprof.gates import Gate, op_texts
 
 WIDE = 110
 HEADLINES = (
@@ -59,7 +59,7 @@ def _heading(comparison: Comparison) -> RenderableType:
     title = Text(f"{comparison.base.name} → {comparison.new.name}", "bold")
     if not comparison.differences:
         return title
-    return Group(title, Text("not like with like: " + " · ".join(comparison.differences), "yellow"))
+    return Group(title, Text("they differ in " + ", ".join(comparison.differences), "yellow"))
 
 
 def _totals(comparison: Comparison) -> RenderableType:
@@ -85,19 +85,21 @@ def _gates(gates: list[Gate]) -> RenderableType:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for gate in gates:
-        figure, change, allowed = gate.limit.figure, gate.change, gate.limit.allowed
-        is_relative = allowed.is_relative and change.share is not None
-        text = share_text(change.share) if is_relative else _change(change, figure.unit)
-        sign = "−" if figure.at_least else "+"
         verdict = Text("held", "green") if gate.is_held else Text("exceeded", "bold red")
-        table.add_row(figure.name, text or "=", sign + allowed.text, verdict)
-    behind: list[RenderableType] = []
-    for gate in gates:
-        if not gate.is_held and gate.ops:
-            what, _ = SPENT[gate.limit.figure.spent_as]
-            behind.append(Text(f"\n{gate.limit.figure.name}: where {what} rose most", "bold"))
-            behind += [Text(f"  {op_line(gate, op)}") for op in gate.ops]
-    return Group(table, *behind)
+        table.add_row(gate.limit.figure.name, gate.change_text, gate.allowed_text, verdict)
+    broken = [gate for gate in gates if not gate.is_held and gate.ops]
+    return Group(table, *(part for gate in broken for part in _behind(gate)))
+
+
+def _behind(gate: Gate) -> tuple[RenderableType, RenderableType]:
+    what, _ = SPENT[gate.limit.figure.spent_as]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(overflow="fold", min_width=12)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for op in gate.ops:
+        table.add_row(*op_texts(gate, op))
+    return Text(f"\n{gate.limit.figure.name}: where {what} rose most", "bold"), table
 
 
 def _ops(ops: list[OpChange], width: int) -> RenderableType:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from formats.errors import UsageError
-from kpuprof.amounts import Amount, change_amount, change_text, exact, share_text, texts_apart
+from kpuprof.amounts import Amount, change_amount, change_text, exact, share_beside, texts_apart
 from kpuprof.comparison import Change, Comparison, OpChange
 from kpuprof.figures import SPENT, Figure, figure_named
 from kpuprof.junit import Verdict
@@ -41,9 +41,24 @@ class Gate:
         """Change and limit in one clause."""
         figure, change = self.limit.figure, self.change
         base, new = texts_apart(change.base, change.new, figure.unit)
-        share = share_text(change.share)
-        by = share or change_text(change.difference, figure.unit).replace("=", "no change")
-        return f"{figure.name} {base} → {new} ({by}), {self.limit.allowed.text} is allowed"
+        return f"{figure.name} {base} → {new} ({self.change_text}), {self.allowed_text} is allowed"
+
+    @property
+    def change_text(self) -> str:
+        """The change as the limit is given: relative or in units."""
+        share, allowed = self.change.share, self.limit.allowed
+        if allowed.is_relative and share:
+            return share_beside(share, self._worst_allowed)
+        return change_text(self.change.difference, self.limit.figure.unit)
+
+    @property
+    def _worst_allowed(self) -> float:
+        return float(self.limit.allowed.value) * (-1 if self.limit.figure.at_least else 1)
+
+    @property
+    def allowed_text(self) -> str:
+        """The limit as it was written, with the sign of what is worse."""
+        return ("−" if self.limit.figure.at_least else "+") + self.limit.allowed.text
 
 
 def limits(options: Iterable[str]) -> list[Limit]:
@@ -78,12 +93,11 @@ def worse_ops(comparison: Comparison, limit: Limit) -> list[OpChange]:
     return sorted(rises, key=lambda op: -op.figures[field].difference)
 
 
-def op_line(gate: Gate, op: OpChange) -> str:
-    """An op behind a gate: "layer1.0.conv1 (Conv+Relu): +1,024 cycles (tiles)"."""
+def op_texts(gate: Gate, op: OpChange) -> tuple[str, str, str]:
+    """An op behind a gate: its name, how much more it spends, and what differs."""
     field = gate.limit.figure.spent_as
     _, unit = SPENT[field]
-    why = f" ({', '.join(op.notes)})" if op.notes else ""
-    return f"{op.name} ({op.op_type}): {change_text(op.figures[field].difference, unit)}{why}"
+    return op.name, change_text(op.figures[field].difference, unit), ", ".join(op.notes)
 
 
 def verdicts(gates: Iterable[Gate]) -> list[Verdict]:
@@ -93,7 +107,7 @@ def verdicts(gates: Iterable[Gate]) -> list[Verdict]:
             name=gate.limit.figure.name,
             is_held=gate.is_held,
             message=gate.message,
-            details=tuple(op_line(gate, op) for op in gate.ops),
+            details=tuple("  ".join(op_texts(gate, op)).rstrip() for op in gate.ops),
         )
         for gate in gates
     ]

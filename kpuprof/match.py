@@ -6,6 +6,7 @@ joins the ops that it reads from or feeds when these contain it under its source
 does in an epilogue. `docs/adr/0015-diff-and-budgets.md` has the reasons.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from formats.program import KPUOp, KPUProgram
 from kpuprof.match_side import Side
 
 BASE, NEW = 0, 1
+NUMBER = re.compile(r"_[0-9]+$")
 Key = Callable[[KPUOp, Side], Hashable | None]
 
 
@@ -34,7 +36,7 @@ def match(base: KPUProgram, new: KPUProgram) -> list[Match]:
     absorb(groups)
     pair_by_structure(groups)
     pair_by(groups, "name", _module_and_type)
-    pair_by(groups, "source", _id_and_shape)
+    pair_by(groups, "source", _number_and_type)
     absorb(groups)
     pair_by_structure(groups)
     absorb(groups)
@@ -140,19 +142,33 @@ def join_by_source(groups: _Groups) -> None:
 
 
 def _host(groups: _Groups, k: int, op: KPUOp) -> int | None:
-    """The group beside an open op of side k that it belongs to."""
-    side, other = groups.sides[k], groups.sides[1 - k]
-    makers, readers = side.makers(op), side.readers(op)
-    beside = dict.fromkeys(side.group.get(near.id) for near in (*makers, *readers))
-    for group in (found for found in beside if found is not None):
-        partners = groups.members[group][1 - k]
-        if any(side.sources[op.id] & other.sources[partner.id] for partner in partners):
+    """The group beside an open op of side k whose other side does its work too."""
+    side = groups.sides[k]
+    for group in _groups_of(side, side.makers(op)):
+        missing_names = _fused_names(groups, group, 1 - k) - _fused_names(groups, group, k)
+        missing_work = _epilogues(groups, group, 1 - k) - _epilogues(groups, group, k)
+        if _unnumbered(op.id) in missing_names or _work(op) <= missing_work:
             return group
-    after = dict.fromkeys(side.group.get(maker.id) for maker in makers)
-    for group in (found for found in after if found is not None):
-        if _work(op) <= _epilogues(groups, group, 1 - k) - _epilogues(groups, group, k):
+    for group in _groups_of(side, side.readers(op)):
+        ours, theirs = groups.members[group][k][0], groups.members[group][1 - k][0]
+        if ours.id == theirs.id and op.id in theirs.fused_with:  # in front: numbers must agree
             return group
     return None
+
+
+def _groups_of(side: Side, ops: list[KPUOp]) -> list[int]:
+    return list(dict.fromkeys(side.group[op.id] for op in ops if op.id in side.group))
+
+
+def _fused_names(groups: _Groups, group: int, k: int) -> Counter[str]:
+    """Source names beside that of the first op, without the numbers that a tracer gave them."""
+    first, *others = groups.members[group][k]
+    names = [*first.fused_with, *(name for op in others for name in (op.id, *op.fused_with))]
+    return Counter(map(_unnumbered, names))
+
+
+def _unnumbered(name: str) -> str:
+    return NUMBER.sub("", name)
 
 
 def _epilogues(groups: _Groups, group: int, k: int) -> Counter[str]:
@@ -196,6 +212,10 @@ def _open_once(side: Side, ops: list[KPUOp]) -> list[KPUOp]:
 def _module_and_type(op: KPUOp, side: Side) -> Hashable | None:
     """None without a module: the name is then one that the tracer has numbered."""
     return None if op.name in ("", op.id) else (op.name, op.op_type)
+
+
+def _number_and_type(op: KPUOp, side: Side) -> Hashable | None:
+    return (op.id, op.op_type) if op.name in ("", op.id) else None
 
 
 def _module(op: KPUOp, side: Side) -> Hashable | None:
