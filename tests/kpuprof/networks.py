@@ -7,14 +7,14 @@ import numpy as np
 
 from formats.precision import DType, KPUPrecision
 from formats.profile import Bound, KPUPerformanceMetrics, Profile, SimulationMode
-from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor
+from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor, MemoryLayout
 from tests.kpuprof.profiles import figures
 
 Layer = tuple[str, str, tuple[str, ...]]  # module, type, and what follows it
 
 LAYERS: tuple[Layer, ...] = (
     ("stem", "Conv", ("Relu",)),
-    ("block.conv1", "Conv", ("Add", "Relu")),
+    ("block.conv1", "Conv", ("Tanh", "Relu")),
     ("block.conv2", "Conv", ("Sigmoid",)),
     ("", "Concat", ()),
     ("head", "Gemm", ()),
@@ -69,7 +69,10 @@ def network(layers=LAYERS, is_fused=True, prefix="", unfused=(), size=8) -> KPUP
 def _program(ops: tuple[KPUOp, ...], last: str, size: int) -> KPUProgram:
     shape = (1, size)
     names = ["x", *(op.output_ids[0] for op in ops)]
-    tensors = {name: KPUTensor(name, name, shape, DType.FP16) for name in names}
+    tensors = {
+        name: KPUTensor(name, name, shape, DType.FP16, MemoryLayout(base_address=64 * place))
+        for place, name in enumerate(names)
+    }
     tensors["x"] = replace(tensors["x"], is_input=True)
     tensors[last] = replace(tensors[last], is_output=True)
     return KPUProgram(

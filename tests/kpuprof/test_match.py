@@ -9,7 +9,7 @@ from tests.kpuprof.networks import LAYERS, network
 
 SEPARATE = [
     (("conv",), ("conv", "relu")),
-    (("conv_1",), ("conv_1", "add", "relu_1")),
+    (("conv_1",), ("conv_1", "tanh", "relu_1")),
     (("conv_2",), ("conv_2", "sigmoid")),
     (("concat",), ("concat",)),
     (("gemm",), ("gemm",)),
@@ -49,7 +49,7 @@ def test_an_inserted_layer_does_not_shift_the_ones_behind_it():
     found = modules(match(network(), network(longer, is_fused=False)))
     assert found == [
         ("stem", "stem relu"),
-        ("block.conv1", "block.conv1 add relu_2"),
+        ("block.conv1", "block.conv1 tanh relu_2"),
         ("block.conv2", "block.conv2 sigmoid"),
         ("concat", "concat"),
         ("head", "head"),
