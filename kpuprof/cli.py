@@ -8,6 +8,7 @@ from formats.console import VersionOption, run
 from formats.errors import UsageError
 from kpuprof.commands.check import check
 from kpuprof.commands.diff import diff
+from kpuprof.commands.export import export
 from kpuprof.commands.show import show
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ def _common(context: typer.Context, version: VersionOption = False) -> None:
         raise UsageError("no command: give show RUN.kprof")
 
 
-for _command in (show, diff, check):
+for _command in (show, diff, check, export):
     app.command()(_command)
 
 

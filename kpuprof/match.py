@@ -7,7 +7,7 @@ does in an epilogue. `docs/adr/0015-diff-and-budgets.md` has the reasons.
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
@@ -94,7 +94,7 @@ def pair_by(groups: _Groups, by: str, key: Key, only_single: bool = False) -> No
 
 def pair_by_structure(groups: _Groups) -> None:
     """Pair open ops of one type that read from the same groups, from the inputs on; then those
-    that feed the same groups, from the outputs back."""
+    that feed the same groups, from the outputs back. Parts of fused ops are taken up on the way."""
     for key, following in ((_place_before, Side.readers), (_place_after, Side.makers)):
         frontiers = [side.open() for side in groups.sides]
         while frontiers[BASE] and frontiers[NEW]:
@@ -105,24 +105,36 @@ def pair_by_structure(groups: _Groups) -> None:
             before = len(groups.by)
             for value, candidates in tables[BASE].items():
                 _pair_alike(groups, "structure", candidates, tables[NEW].get(value, []))
-            paired = groups.members[before:]
+            grown = [[ops[k][0] for ops in groups.members[before:]] for k in (BASE, NEW)]
+            for k, found in enumerate(absorb(groups, grown)):
+                grown[k] += found
             frontiers = [
-                _open_once(side, [near for ops in paired for near in following(side, ops[k][0])])
+                _open_once(side, [near for op in grown[k] for near in following(side, op)])
                 for k, side in enumerate(groups.sides)
             ]
 
 
-def absorb(groups: _Groups) -> None:
-    """Let open ops join a group next to them that does their work in one op on the other side."""
-    changed = True
-    while changed:
-        changed = False
-        for k, side in enumerate(groups.sides):
-            for op in side.open():
-                group = _host(groups, k, op)
-                if group is not None:
-                    groups.add(group, k, op)
-                    changed = True
+def absorb(groups: _Groups, grown: list[list[KPUOp]] | None = None) -> list[list[KPUOp]]:
+    """Let open ops join a group next to them that does their work in one op on the other side.
+
+    grown: on each side, the ops beside which to look; None looks beside all. Returns who joined.
+    """
+    joined: list[list[KPUOp]] = [[], []]
+    for k, side in enumerate(groups.sides):
+        beside = side.open() if grown is None else _open_beside(side, grown[k])
+        waiting = deque(beside)
+        while waiting:
+            op = waiting.popleft()
+            group = None if op.id in side.group else _host(groups, k, op)
+            if group is not None:
+                groups.add(group, k, op)
+                joined[k].append(op)
+                waiting.extend(_open_beside(side, [op]))
+    return joined
+
+
+def _open_beside(side: Side, ops: list[KPUOp]) -> list[KPUOp]:
+    return _open_once(side, [near for op in ops for near in (*side.makers(op), *side.readers(op))])
 
 
 def join_by_source(groups: _Groups) -> None:
@@ -132,7 +144,7 @@ def join_by_source(groups: _Groups) -> None:
         whole = {name: op for op in other.open() if op.fused_with for name in other.sources[op.id]}
         for op in side.open():
             found = next((whole[n] for n in sorted(side.sources[op.id]) if n in whole), None)
-            if found is None:
+            if found is None or _are_other_modules(op, found):
                 continue
             group = other.group.get(found.id)
             if group is None:
@@ -212,6 +224,10 @@ def _open_once(side: Side, ops: list[KPUOp]) -> list[KPUOp]:
 def _module_and_type(op: KPUOp, side: Side) -> Hashable | None:
     """None without a module: the name is then one that the tracer has numbered."""
     return None if op.name in ("", op.id) else (op.name, op.op_type)
+
+
+def _are_other_modules(one: KPUOp, other: KPUOp) -> bool:
+    return one.name != other.name and all(op.name not in ("", op.id) for op in (one, other))
 
 
 def _number_and_type(op: KPUOp, side: Side) -> Hashable | None:

@@ -116,3 +116,9 @@ def test_matching_takes_no_more_than_a_few_passes_over_twenty_thousand_ops():
     layers = tuple((f"layer{k}", "Conv", ("Relu",)) for k in range(10_000))
     found = match(network(layers), network(layers, is_fused=False, prefix="renamed."))
     assert len(found) == 10_000
+
+
+def test_of_other_networks_equal_numbers_mean_nothing():
+    other = network((("a", "Conv", ("Tanh",)), ("b", "Softmax", ("Relu",))), size=32)
+    unlike = network((("c", "Gemm", ()), ("d", "Conv", ("Relu",))))
+    assert all(not (it.base and it.new) for it in match(other, unlike))
