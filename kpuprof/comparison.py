@@ -7,9 +7,10 @@ from formats.errors import UsageError
 from formats.profile import Bound
 from formats.program import KPUOp
 from kpuprof.figures import FIGURES, Figure
-from kpuprof.match import Match, match
+from kpuprof.match import match
+from kpuprof.match_groups import Match
 from kpuprof.measured import Measured, OpFigures
-from kpuprof.rows import op_label
+from kpuprof.rows import op_label, readable
 
 SORT_KEYS = ("cycles", "energy", "dram")
 SORTED_BY = {"cycles": "cycles", "energy": "energy_uj", "dram": "dram_bytes"}
@@ -181,7 +182,7 @@ def _differences(base: Measured, new: Measured) -> Iterable[str]:
     }
     for name, (first, second) in aspects.items():
         if first != second:
-            yield f"{name} {first} → {second}"
+            yield f"{name} {readable(first)} → {readable(second)}"
     machines = (base.program.target_config, new.program.target_config)
     if machines[0] != machines[1] and machines[0].name == machines[1].name:
-        yield f"machine {machines[0].name} with other settings"
+        yield f"machine {readable(machines[0].name)} with other settings"

@@ -9,6 +9,7 @@ from typing import Any
 from formats.console import JSON_SCHEMA_VERSION
 from formats.profile import OP_FIGURES, Bound, Profile
 from formats.program import KPUOp, KPUProgram
+from kpuprof.rows import readable
 
 FORMATS = ("csv", "json")
 DESCRIPTION = (
@@ -76,12 +77,12 @@ def _description(program: KPUProgram, op: KPUOp) -> Row:
         "order": op.schedule_order,
         "id": op.id,
         "name": op.name or op.id,
-        "op_type": op.op_type,
-        "epilogue": [stage.op_type for stage in op.epilogue],
-        "fused_with": list(op.fused_with),
+        "op_type": readable(op.op_type),
+        "epilogue": [readable(stage.op_type) for stage in op.epilogue],
+        "fused_with": [*map(readable, op.fused_with)],
         "precision": (op.precision or program.precision).value,
         "output_shape": list(program.tensors[op.output_ids[0]].shape) if op.output_ids else [],
-        "source": op.source,
+        "source": readable(op.source),
     }
 
 

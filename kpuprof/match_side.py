@@ -37,6 +37,10 @@ class Side:
         """Ops without a partner, in scheduled order."""
         return [op for op in self.ops if op.id not in self.group]
 
+    def open_of(self, ops: Iterable[KPUOp]) -> list[KPUOp]:
+        """Those of some ops without a partner, each once."""
+        return list({op.id: op for op in ops if op.id not in self.group}.values())
+
     def makers(self, op: KPUOp) -> list[KPUOp]:
         """The ops whose results it reads."""
         return [self._by_id[i] for i in self._before[op.id] if i in self._by_id]

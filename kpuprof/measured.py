@@ -15,7 +15,7 @@ from formats.files import STDIO, Source
 from formats.profile import Profile, SimulationMode
 from formats.program import KPUOp, KPUProgram
 from kpuprof.figures import FIGURES, Figure
-from kpuprof.rows import op_rows
+from kpuprof.rows import op_rows, readable
 from kpuprof.summary import summarise
 
 ESTIMATE = "compiler's estimate"
@@ -74,14 +74,16 @@ class Measured:
         return "not all changes of power were kept; run with a larger --max-events"
 
 
-def measure(source: Source) -> Measured:
-    """The figures of a profile or program from a path, `-` (stdin) or the file's bytes.
+def measure(source: Source | Profile | KPUProgram) -> Measured:
+    """The figures of a profile or program, or of one from a path, `-` (stdin) or a file's bytes.
 
     FileError when it is unreadable, damaged, of another version or not well formed.
     """
-    content = load(source)
-    is_stdin = isinstance(source, bytes) or str(source) == STDIO
-    name = "stdin" if is_stdin else Path(str(source)).name
+    if isinstance(source, Profile | KPUProgram):
+        content, name = source, (source if isinstance(source, KPUProgram) else source.program).name
+    else:
+        is_stdin = isinstance(source, bytes) or str(source) == STDIO
+        content, name = load(source), "stdin" if is_stdin else readable(Path(str(source)).name)
     if isinstance(content, Profile):
         return measured_profile(content, name)
     return measured_program(content, name)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from formats.console import JsonOption, TracebackOption, print_json, require_different
-from formats.errors import CheckError
+from formats.console import STDIO, JsonOption, TracebackOption, print_json, require_different
+from formats.errors import CheckError, UsageError
 
 MOST_SPENDERS = 5
 
@@ -32,13 +32,17 @@ def check(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Hold a run against budgets; exit code 1 when one is exceeded."""
+    """Hold a run against budgets; exit code 1 if one is exceeded."""
     from formats.container import write_file
     from kpuprof.budgets import budgets, judge
     from kpuprof.check_text import document, render, verdicts
     from kpuprof.junit import junit_xml
     from kpuprof.measured import measure
 
+    if path == STDIO == budgets_path:
+        raise UsageError("only one of the profile and --budgets can be stdin")
+    if as_json and junit_path == STDIO:
+        raise UsageError("only one of --json and --junit - can go to stdout")
     wanted = budgets(budget or [], budgets_path)
     for source in (path, budgets_path):
         if junit_path is not None and source is not None:
@@ -49,10 +53,10 @@ def check(
         write_file(junit_xml(f"kpuprof check {measured.name}", verdicts(findings)), junit_path)
     if as_json:
         print_json("check", document(measured, findings))
-    elif junit_path != "-":
-        from rich.console import Console
+    elif junit_path != STDIO:
+        from kpuprof.terminal import console
 
-        Console(highlight=False).print(render(measured, findings))
+        console().print(render(measured, findings))
     broken = [finding.message for finding in findings if not finding.is_held]
     if broken:
         raise CheckError(f"{measured.name}: {'; '.join(broken)}")

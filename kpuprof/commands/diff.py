@@ -45,7 +45,7 @@ def diff(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Compare two runs op by op, however their ops are fused; --fail-over makes it a gate."""
+    """Compare two runs op by op; with --fail-over a gate for CI."""
     from kpuprof.comparison import SORT_KEYS, SORTED_BY, compare
     from kpuprof.gates import judge, limits
     from kpuprof.measured import measure
@@ -72,12 +72,11 @@ def diff(
 
         sys.stdout.write(written(comparison, gates, ops, top))
     elif junit_path != STDIO:
-        from rich.console import Console
-
         from kpuprof.diff_text import render
+        from kpuprof.terminal import console
 
-        console = Console(highlight=False)
-        console.print(render(comparison, gates, ops, top, console.width))
+        terminal = console()
+        terminal.print(render(comparison, gates, ops, top, terminal.width))
     broken = [gate.message for gate in gates if not gate.is_held]
     if broken:
         raise CheckError("; ".join(broken))

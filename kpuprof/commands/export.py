@@ -28,7 +28,7 @@ def export(
     ] = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Write the figures of every op as CSV or JSON, or the workload for a deployment system."""
+    """Write a row per op as CSV or JSON, or the workload profile."""
     from formats.container import load_profile
 
     if output_path is None and workload_path is None:

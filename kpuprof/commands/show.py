@@ -45,9 +45,8 @@ def show(
         }
         print_json("show", document)
         return
-    from rich.console import Console
-
+    from kpuprof.terminal import console
     from kpuprof.text import render
 
-    console = Console(highlight=False)
-    console.print(render(summary, quantization, shown, memory, top, console.width))
+    terminal = console()
+    terminal.print(render(summary, quantization, shown, memory, top, terminal.width))

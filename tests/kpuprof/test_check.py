@@ -11,6 +11,7 @@ from formats.console import run
 from formats.container import save
 from formats.errors import UsageError
 from formats.profile import SimulationMode
+from formats.program import EpilogueStage
 from kpuprof.budgets import budgets, judge, spenders
 from kpuprof.cli import app
 from kpuprof.figures import ALIASES, FIGURES, SPENT, figure_named
@@ -261,3 +262,28 @@ def test_accuracy_has_budgets_too():
     measured = measured_profile(quantised_profile(), "run")
     found = judge(measured, budgets(["sqnr=38dB", "max_difference=1%"], None), 5)
     assert [one.is_held for one in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-", "--budgets", "-"], "only one of the profile and --budgets"),
+        (["x.kprof", "--budget", "cycles=1", "--json", "--junit", "-"], "only one of --json"),
+    ],
+)
+def test_stdin_and_stdout_are_used_once(capsys, words, message):
+    assert check(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_op_type_from_a_file_cannot_break_the_report(tmp_path, capsys):
+    profile = small_profile()
+    first, second = profile.program.ops
+    stages = (EpilogueStage("Relu\x1b[2J\n"),)
+    program = replace(profile.program, ops=(replace(first, epilogue=stages), second))
+    save(replace(profile, program=program), tmp_path / "run.kprof")
+    target = tmp_path / "check.xml"
+    words = ("--budget", "cycles=1", "--junit", str(target))
+    assert check(str(tmp_path / "run.kprof"), *words) == 1
+    assert "\x1b" not in capsys.readouterr().out
+    assert "\\x1b" in next(ElementTree.parse(target).getroot().iter("failure")).text

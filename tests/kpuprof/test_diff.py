@@ -274,3 +274,14 @@ def test_a_percentage_is_written_with_the_digits_that_show_the_excess():
     assert share_beside(0.06, 0.02) == "+6.0%"
     assert share_text(0.0001) == "+<0.1%"
     assert share_text(-0.25) == "−25.0%"
+
+
+@pytest.mark.parametrize("command", ["show", "diff", "check"])
+def test_names_with_square_brackets_and_colons_are_shown_as_they_are(tmp_path, capsys, command):
+    layers = (("a[/b]:x:", "Conv", ()), *LAYERS)
+    for name, cycles in (("base", 100), ("new", 200)):
+        save(profile_of(network(layers), conv=cycles), tmp_path / f"{name}.kprof")
+    base, new = str(tmp_path / "base.kprof"), str(tmp_path / "new.kprof")
+    words = {"show": [new], "diff": [base, new], "check": [new, "--budget", "cycles=1"]}[command]
+    assert run(app, "kpuprof", [command, *words]) in (0, 1)
+    assert "a[/b]:x:" in capsys.readouterr().out

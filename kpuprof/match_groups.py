@@ -1,0 +1,55 @@
+"""The groups that matching finds: ops of both programs that do the same work."""
+
+from dataclasses import dataclass
+
+from formats.program import KPUOp
+from kpuprof.match_side import Side
+
+BASE, NEW = 0, 1
+
+
+@dataclass(frozen=True)
+class Match:
+    """Ops of each program that do the same work, in scheduled order; one of the two may be empty.
+    by: what told so first ("name", "structure" or "source"), empty without a partner."""
+
+    base: tuple[KPUOp, ...]
+    new: tuple[KPUOp, ...]
+    by: str
+
+
+class Groups:
+    """The groups found so far: what told so, and their ops on each side."""
+
+    def __init__(self, base: Side, new: Side) -> None:
+        self.sides = (base, new)
+        self.by: list[str] = []
+        self.members: list[tuple[list[KPUOp], list[KPUOp]]] = []
+
+    def start(self, by: str) -> int:
+        self.by.append(by)
+        self.members.append(([], []))
+        return len(self.by) - 1
+
+    def add(self, group: int, side: int, op: KPUOp) -> None:
+        self.members[group][side].append(op)
+        self.sides[side].group[op.id] = group
+
+    def pair(self, by: str, base: KPUOp, new: KPUOp) -> None:
+        group = self.start(by)
+        self.add(group, BASE, base)
+        self.add(group, NEW, new)
+
+    def matches(self) -> list[Match]:
+        base, new = self.sides
+        listed = dict.fromkeys(base.group.get(op.id, op.id) for op in base.ops)
+        alone = {op.id: op for op in base.open()}
+        found = [
+            self._match(key) if isinstance(key, int) else Match((alone[key],), (), "")
+            for key in listed
+        ]
+        return [*found, *(Match((), (op,), "") for op in new.open())]
+
+    def _match(self, group: int) -> Match:
+        sides = [sorted(ops, key=lambda op: op.schedule_order) for ops in self.members[group]]
+        return Match(tuple(sides[BASE]), tuple(sides[NEW]), self.by[group])
