@@ -64,6 +64,7 @@ ALIASES = {
     "time": "total_time_us",
     "time_us": "total_time_us",
     "latency": "total_time_us",
+    "fps": "inferences_per_second",
     "energy": "total_energy_uj",
     "energy_uj": "total_energy_uj",
     "power": "average_power_watts",

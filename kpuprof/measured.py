@@ -67,10 +67,10 @@ class Measured:
     def _reason(self, figure: Figure) -> str:
         if figure.name in ("sqnr_db", "max_difference"):
             return "its outputs were not measured, or it is not quantised"
-        if self.profile is None:
+        if figure.name != "peak_power_watts":
             return "it is a program; kpurun --profile makes a profile of it"
         if self.mode != SimulationMode.POWER_TRACE.value:
-            return "it takes a run in --mode power_trace"
+            return "it takes a profile of kpurun --mode power_trace"
         return "not all changes of power were kept; run with a larger --max-events"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -287,3 +288,19 @@ def test_an_op_type_from_a_file_cannot_break_the_report(tmp_path, capsys):
     assert check(str(tmp_path / "run.kprof"), *words) == 1
     assert "\x1b" not in capsys.readouterr().out
     assert "\\x1b" in next(ElementTree.parse(target).getroot().iter("failure")).text
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+def test_a_figure_is_documented_with_its_direction(figure):
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert f"`{figure.name}`" in text
+    assert (f"`{figure.name}` ↑" in text) == figure.at_least
+
+
+@pytest.mark.parametrize("command", ["check", "diff", "export"])
+def test_a_truncated_profile_is_refused(path, tmp_path, capsys, command):
+    cut = tmp_path / "cut.kprof"
+    cut.write_bytes(Path(path).read_bytes()[:-100])
+    more = {"check": ["--budget", "cycles=1"], "diff": [path], "export": ["-o", "-"]}[command]
+    assert run(app, "kpuprof", [command, str(cut), *more]) == 3
+    assert "cut.kprof" in capsys.readouterr().err

@@ -122,3 +122,17 @@ def test_of_other_networks_equal_numbers_mean_nothing():
     other = network((("a", "Conv", ("Tanh",)), ("b", "Softmax", ("Relu",))), size=32)
     unlike = network((("c", "Gemm", ()), ("d", "Conv", ("Relu",))))
     assert all(not (it.base and it.new) for it in match(other, unlike))
+
+
+def test_a_pad_in_front_joins_the_op_that_has_it_fused_in():
+    separate = network((("", "Pad", ()), *LAYERS))
+    fused = network()
+    first, *others = fused.ops
+    fused = replace(fused, ops=(replace(first, fused_with=("pad", *first.fused_with)), *others))
+    assert ids(match(fused, separate))[0] == (("conv",), ("pad", "conv"))
+
+
+def test_an_op_that_both_sides_have_alone_is_not_taken_for_a_part():
+    alone = (LAYERS[0], ("", "Relu", ()), *LAYERS[1:])
+    found = ids(match(network(alone), network(alone, unfused=("stem",))))
+    assert found[:2] == [(("conv",), ("conv", "relu")), (("relu_1",), ("relu_1",))]
