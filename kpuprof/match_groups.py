@@ -27,20 +27,25 @@ class Groups:
         self.members: list[tuple[list[KPUOp], list[KPUOp]]] = []
 
     def start(self, by: str) -> int:
+        """A new group without ops; its number."""
         self.by.append(by)
         self.members.append(([], []))
         return len(self.by) - 1
 
     def add(self, group: int, side: int, op: KPUOp) -> None:
+        """Put an open op of a side (BASE or NEW) into a group; the first is the one that is
+        compared, those that follow are its parts."""
         self.members[group][side].append(op)
         self.sides[side].group[op.id] = group
 
     def pair(self, by: str, base: KPUOp, new: KPUOp) -> None:
+        """A new group of one op of each side."""
         group = self.start(by)
         self.add(group, BASE, base)
         self.add(group, NEW, new)
 
     def matches(self) -> list[Match]:
+        """All ops of both sides: as the base is scheduled, then what only the other has."""
         base, new = self.sides
         listed = dict.fromkeys(base.group.get(op.id, op.id) for op in base.ops)
         alone = {op.id: op for op in base.open()}

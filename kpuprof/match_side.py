@@ -34,7 +34,7 @@ class Side:
                 self._ends[makers[tensor_id]].append(f"output {k}")
 
     def open(self) -> list[KPUOp]:
-        """Ops without a partner, in scheduled order."""
+        """Ops without a partner yet, in scheduled order."""
         return [op for op in self.ops if op.id not in self.group]
 
     def open_of(self, ops: Iterable[KPUOp]) -> list[KPUOp]:
