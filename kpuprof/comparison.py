@@ -1,10 +1,10 @@
 """Two runs or programs compared: figures of the whole, and of every op with its counterpart."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from formats.errors import UsageError
-from formats.profile import Bound
+from formats.profile import Bound, Profile
 from formats.program import KPUOp
 from kpuprof.figures import FIGURES, Figure
 from kpuprof.match import match
@@ -135,25 +135,29 @@ def _notes(base: Measured, new: Measured, found: Match) -> Iterable[str]:
         return
     if len(found.base) != len(found.new):
         yield "fused" if len(found.new) < len(found.base) else "split"
-    first, second = found.base[0], found.new[0]
-    aspects: dict[str, Callable[[Measured, KPUOp], str]] = {
-        "precision": _precision,
-        "output": _place,
-    }
+    matched, last = (found.base[0], found.new[0]), (_last(found.base), _last(found.new))
+    yield from _change_of("precision", _precision(base, matched[0]), _precision(new, matched[1]))
+    yield from _change_of("output", _place(base, last[0]), _place(new, last[1]))
     if base.profile is not None and new.profile is not None:
-        aspects["bound"] = _bound
-    for name, of in aspects.items():
-        texts = of(base, first), of(new, second)
-        if texts[0] != texts[1]:
-            yield f"{name} {texts[0]} → {texts[1]}"
-    shapes = [
-        [side.program.tensors[i].shape for i in op.output_ids]
-        for side, op in ((base, first), (new, second))
-    ]
-    if shapes[0] != shapes[1] and len(found.base) == len(found.new):
+        bounds = _bound(base.profile, matched[0]), _bound(new.profile, matched[1])
+        yield from _change_of("bound", *bounds)
+    if _shapes(base, last[0]) != _shapes(new, last[1]):
         yield "shape"
-    if first.tiling != second.tiling:
+    if matched[0].tiling != matched[1].tiling:
         yield "tiles"
+
+
+def _change_of(what: str, first: str, second: str) -> Iterable[str]:
+    return [f"{what} {first} → {second}"] if first != second else []
+
+
+def _last(ops: Iterable[KPUOp]) -> KPUOp:
+    """The one that makes the result of all of them."""
+    return max(ops, key=lambda op: op.schedule_order)
+
+
+def _shapes(side: Measured, op: KPUOp) -> list[tuple[int, ...]]:
+    return [side.program.tensors[i].shape for i in op.output_ids]
 
 
 def _precision(side: Measured, op: KPUOp) -> str:
@@ -162,9 +166,8 @@ def _precision(side: Measured, op: KPUOp) -> str:
     return "of the program" if precision is side.program.precision else precision.value
 
 
-def _bound(side: Measured, op: KPUOp) -> str:
-    assert side.profile is not None, "a program says no bounds"
-    return Bound(int(side.profile.metrics.op_metrics[op.id]["bound_by"])).name.lower()
+def _bound(profile: Profile, op: KPUOp) -> str:
+    return Bound(int(profile.metrics.op_metrics[op.id]["bound_by"])).name.lower()
 
 
 def _place(side: Measured, op: KPUOp) -> str:

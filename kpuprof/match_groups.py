@@ -10,8 +10,9 @@ BASE, NEW = 0, 1
 
 @dataclass(frozen=True)
 class Match:
-    """Ops of each program that do the same work, in scheduled order; one of the two may be empty.
-    by: what told so first ("name", "structure" or "source"), empty without a partner."""
+    """Ops of each program that do the same work: the one that was matched, then its parts in
+    scheduled order; one of the two sides may be empty. by: what told so first ("name", "structure"
+    or "source"), empty without a partner."""
 
     base: tuple[KPUOp, ...]
     new: tuple[KPUOp, ...]
@@ -56,5 +57,8 @@ class Groups:
         return [*found, *(Match((), (op,), "") for op in new.open())]
 
     def _match(self, group: int) -> Match:
-        sides = [sorted(ops, key=lambda op: op.schedule_order) for ops in self.members[group]]
+        sides = [
+            [first, *sorted(parts, key=lambda op: op.schedule_order)]
+            for first, *parts in self.members[group]
+        ]
         return Match(tuple(sides[BASE]), tuple(sides[NEW]), self.by[group])

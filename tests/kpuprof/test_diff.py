@@ -8,7 +8,9 @@ import pytest
 
 from formats.console import run
 from formats.container import save
-from formats.profile import SimulationMode
+from formats.precision import KPUPrecision
+from formats.profile import Bound, SimulationMode
+from formats.program import MemoryLayout, MemoryType, TileConfig
 from kpuprof.amounts import share_beside, share_text
 from kpuprof.cli import app
 from kpuprof.comparison import Change, compare
@@ -285,3 +287,36 @@ def test_names_with_square_brackets_and_colons_are_shown_as_they_are(tmp_path, c
     words = {"show": [new], "diff": [base, new], "check": [new, "--budget", "cycles=1"]}[command]
     assert run(app, "kpuprof", [command, *words]) in (0, 1)
     assert "a[/b]:x:" in capsys.readouterr().out
+
+
+def test_the_notes_say_what_may_be_the_cause():
+    program = network()
+    other = network(size=4)
+    ops = list(other.ops)
+    ops[4] = replace(ops[4], tiling=TileConfig({"N": 4}), precision=KPUPrecision.BF16)
+    moved = replace(other.tensors["gemm.out"], layout=MemoryLayout(MemoryType.SRAM_L2))
+    tensors = {**other.tensors, "gemm.out": moved}
+    found = comparison(
+        profile_of(program), profile_of(replace(other, ops=tuple(ops), tensors=tensors))
+    )
+    (head,) = (op for op in found.ops if op.name == "head")
+    assert head.notes == (
+        "precision of the program → bf16",
+        "output DRAM → L2",
+        "shape",
+        "tiles",
+    )
+
+
+def test_a_split_op_keeps_the_place_of_its_result():
+    found = comparison(profile_of(network()), profile_of(network(is_fused=False)))
+    assert {op.notes for op in found.ops} == {("split",), ()}
+
+
+def test_an_op_that_another_resource_binds_says_so():
+    bound = profile_of(network())
+    table = dict(bound.metrics.op_metrics)
+    table["gemm"] = {**table["gemm"], "bound_by": float(Bound.DRAM)}
+    found = comparison(new=replace(bound, metrics=replace(bound.metrics, op_metrics=table)))
+    (head,) = (op for op in found.ops if op.name == "head")
+    assert head.notes == ("bound compute → dram",)
