@@ -78,7 +78,12 @@ def _row(profile: Profile, op: KPUOp, total_cycles: int) -> OpRow:
 
 def op_label(op: KPUOp) -> str:
     """The op with its epilogue, as a person says it: "Conv+Relu", "Conv+Add+Relu"."""
-    return "+".join([op.op_type, *(stage.op_type for stage in op.epilogue)])
+    return readable("+".join([op.op_type, *(stage.op_type for stage in op.epilogue)]))
+
+
+def readable(text: str) -> str:
+    """Text that a terminal, XML and a table take as it is: a file's strings may hold anything."""
+    return text if text.isprintable() else ascii(text)
 
 
 def sort_rows(rows: list[OpRow], key: str) -> list[OpRow]:

@@ -1,0 +1,1 @@
+"""What each subcommand takes on the command line, one file per command."""
