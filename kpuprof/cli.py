@@ -23,7 +23,7 @@ app = typer.Typer(
 def _common(context: typer.Context, version: VersionOption = False) -> None:
     """Understand a KPU run: where time, energy and memory go."""
     if context.invoked_subcommand is None:
-        raise UsageError("no command: give show RUN.kprof")
+        raise UsageError("no command: give show RUN.kprof or report RUN.kprof -o report.html")
 
 
 for _command in (show, report, diff, check, export):

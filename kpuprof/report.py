@@ -25,7 +25,6 @@ from kpuprof.charts import (
     power_chart,
     roofline_chart,
 )
-from kpuprof.side_by_side import compare_headlines, compare_ops
 from kpuprof.filters import FILTERS
 from kpuprof.graph import program_graph
 from kpuprof.graph_chart import GraphChart, graph_chart
@@ -33,6 +32,7 @@ from kpuprof.memory import MemoryMap, memory_map
 from kpuprof.power import PowerSteps, cycles_above, energy_parts_uj, left_out, power_steps
 from kpuprof.roofline import SpeedOfLight, peaks_of, roofline_points, speed_of_light
 from kpuprof.rows import OpRow, op_rows
+from kpuprof.side_by_side import compare_headlines, compare_ops
 from kpuprof.summary import QuantizationSummary, Summary, summarise, summarise_quantization
 
 STYLES = ("report.css",)

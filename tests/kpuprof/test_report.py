@@ -14,7 +14,8 @@ from formats.container import save
 from formats.errors import FileError
 from formats.profile import COMMAND_KINDS, SimulationMode
 from kpuprof.activity import UNITS
-from kpuprof.cli import app, run_names
+from kpuprof.cli import app
+from kpuprof.commands.report import run_names
 from kpuprof.report import report, script_json
 from kpuprof.rows import op_rows
 from kpuprof.summary import summarise

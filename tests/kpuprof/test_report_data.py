@@ -13,13 +13,13 @@ from formats.precision import KPUPrecision
 from formats.profile import Profile, SimulationMode
 from kpuprof.activity import Spans, activity, merged
 from kpuprof.axes import Axis
-from kpuprof.side_by_side import compare_headlines, compare_ops
 from kpuprof.filters import bytes_text, change_text, energy_text, share_text, shortened, time_text
 from kpuprof.graph import NODE_GAP, NODE_WIDTH, program_graph
 from kpuprof.memory import memory_map
 from kpuprof.power import PowerSteps, cycles_above, energy_parts_uj, power_steps
 from kpuprof.roofline import peaks_of, roofline_points, speed_of_light
 from kpuprof.rows import op_rows
+from kpuprof.side_by_side import compare_headlines, compare_ops
 from kpuprof.summary import summarise
 from kpurun.machine import machine_of
 from kpurun.profiling import make_profile
