@@ -51,6 +51,8 @@ class KPUSimulator:
         require_wellformed(program)
         self._timeline = simulate(program, max_cycles)
         self._live_l2 = live_l2_bytes(program)
+        starts = self._timeline.starts
+        self._ends = sorted(starts[index] + task.end for index, task in self._timeline.tasks())
         self._cycle = 0
 
     @property
@@ -81,7 +83,7 @@ class KPUSimulator:
     def get_state(self) -> SimulatorState:
         """Of the cycle that comes next."""
         timeline, now = self._timeline, self._cycle
-        done = sum(timeline.starts[index] + task.end <= now for index, task in timeline.tasks())
+        done = bisect_right(self._ends, now)
         if now >= self.total_cycles:
             units = dict.fromkeys((*_names(), "dispatch"), IDLE)
             return SimulatorState(now, True, None, 0, units, 0, 0, done)

@@ -14,7 +14,7 @@ def two_convolutions() -> KPUProgram:
     random = np.random.default_rng(1)
     x = builder.input("x", (1, 16, 8, 8))
     first = builder.op("Conv", x, builder.constant("w1", random.normal(size=(32, 16, 1, 1))))
-    view = builder.op("Reshape", first, attributes={"shape": (1, 32, 64, 1)})
+    view = builder.op("Reshape", first, shape=(1, 32, 64, 1))
     second = builder.op("Conv", view, builder.constant("w2", random.normal(size=(16, 32, 1, 1))))
     program = builder.program(second)
     tiling = TileConfig({"OC": 8}, ("OC",), True, 1, {"OC": 8}, ("OC",))
