@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kpurun
+from formats.config import KPUConfig
 from formats.errors import FileError, UsageError
 from formats.profile import SimulationMode
 from kpurun import KPURuntime
@@ -93,11 +94,40 @@ def test_an_overflow_is_reported_with_the_op():
 
 
 @pytest.mark.parametrize("mode", ["cycle_accurate", SimulationMode.POWER_TRACE])
-def test_a_mode_of_a_later_version_is_refused_not_pretended(mode):
-    result = loaded(classifier()).execute({"image": IMAGE}, mode)
+def test_a_simulation_gives_the_same_outputs_and_says_what_stalled(mode):
+    runtime = loaded(classifier())
+    estimated, simulated = (runtime.run({"image": IMAGE}, each) for each in ("functional", mode))
+    assert simulated.mode.value == getattr(mode, "value", mode)
+    for name, expected in estimated.outputs.items():
+        np.testing.assert_array_equal(simulated.outputs[name], expected)
+    assert simulated.metrics.total_cycles >= estimated.metrics.total_cycles
+    assert simulated.metrics.op_metrics["features"]["dma_stall_cycles"] > 0
+    assert "dma_stall_cycles" not in estimated.metrics.op_metrics["features"]
+
+
+def test_a_simulation_is_of_the_machine_that_the_runtime_models():
+    slow = replace(KPUConfig(), memory=replace(KPUConfig().memory, dram_bandwidth_gbps=2.56))
+    own, other = loaded(classifier()), loaded(classifier(), slow)
+    assert other.timeline.total_cycles > own.timeline.total_cycles
+
+
+def test_a_simulation_that_takes_too_long_fails_with_its_op_and_an_estimate_does_not():
+    runtime = loaded(classifier(), max_cycles=100)
+    result = runtime.execute({"image": IMAGE}, SimulationMode.CYCLE_ACCURATE)
     assert not result.success
-    assert result.error_message.endswith("is not available in this version: use functional")
-    assert result.mode.value == getattr(mode, "value", mode)
+    assert result.error_message.startswith("op features ends in cycle")
+    assert result.mode is SimulationMode.CYCLE_ACCURATE
+    assert runtime.execute({"image": IMAGE}).success
+
+
+def test_a_power_trace_says_when_it_exceeds_the_tdp():
+    config = KPUConfig()
+    tight = replace(config, compute=replace(config.compute, tdp_watts=0.51))
+    runtime = loaded(classifier(), tight)
+    (warning,) = runtime.run({"image": IMAGE}, SimulationMode.POWER_TRACE).trace
+    assert warning.startswith("power exceeds the TDP of 0.51 W in ")
+    assert runtime.run({"image": IMAGE}, SimulationMode.CYCLE_ACCURATE).trace == ()
+    assert loaded(classifier()).run({"image": IMAGE}, SimulationMode.POWER_TRACE).trace == ()
 
 
 def test_the_hosts_own_enum_is_a_mode():

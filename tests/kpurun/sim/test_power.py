@@ -1,4 +1,4 @@
-"""Power over time: it integrates to the energy table, idles where nothing works, and shows peaks."""
+"""Power over time: it integrates to the energy table, idles in between, and shows its peaks."""
 
 from dataclasses import replace
 
