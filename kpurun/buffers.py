@@ -16,9 +16,11 @@ L1, L2 = MemoryType.SRAM_L1, MemoryType.SRAM_L2
 class StagingBuffer:
     """What one op needs in L1 or L2 for the tiles of one operand, all copies on full lines.
 
-    An accumulator buffer holds the partial sums of an output whose reduction is split.
+    operand: its number among the op's reads, then its results; a tensor that is read twice has
+    two. An accumulator buffer holds the partial sums of an output whose reduction is split.
     """
 
+    operand: int
     tensor_id: str
     memory_type: MemoryType
     tile_bytes: int
@@ -37,8 +39,8 @@ def l1_buffers(work: Work, tiling: TileConfig | None) -> tuple[StagingBuffer, ..
         return ()
     buffers = [_buffer(plan, operand, loops, L1) for operand in plan.moved]
     accumulators = [
-        StagingBuffer(write.operand.tensor_id, L1, size, 1, is_accumulator=True)
-        for write in plan.writes
+        StagingBuffer(number, write.operand.tensor_id, L1, size, 1, is_accumulator=True)
+        for number, write in enumerate(plan.writes, len(plan.reads))
         if (size := _accumulator_bytes(plan, write, loops))
     ]
     return (*buffers, *accumulators)
@@ -79,6 +81,7 @@ def _buffer(
 ) -> StagingBuffer:
     tile = loops.l1_tile if memory_type is L1 else loops.l2_tile
     return StagingBuffer(
+        operand=(*plan.reads, *plan.writes).index(operand),
         tensor_id=operand.operand.tensor_id,
         memory_type=memory_type,
         tile_bytes=operand.buffer_bytes(tile),

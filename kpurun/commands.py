@@ -64,6 +64,8 @@ def execute(request: Request, terminal: Terminal) -> None:
     """Run the program and write what was asked for; nothing is written unless all succeeded."""
     _check_files(request)
     mode = known_mode_of(request.mode)
+    if request.max_cycles is not None and mode is SimulationMode.FUNCTIONAL:
+        raise UsageError("--max-cycles limits a simulation: add --mode cycle_accurate")
     encode_outputs = None if request.output_path is None else encoder_for(request.output_path)
     program = load_program(request.program_path)
     runtime = KPURuntime(request.config, engine=request.engine, max_cycles=request.max_cycles)

@@ -21,7 +21,8 @@ from kpurun.work import Work
 
 DRAM, L2, L1 = MemoryType.DRAM, MemoryType.SRAM_L2, MemoryType.SRAM_L1
 
-Place = tuple[MemoryType, str]  # where an operand's tiles lie: memory and tensor
+# Where an operand's tiles lie: the memory, and its number among the op's reads, then its results.
+Place = tuple[MemoryType, int]
 
 
 class Resource(IntEnum):
@@ -121,9 +122,9 @@ class _Walk:
         self.tasks = Tasks()
         self._ahead = ahead
         self._config = config
-        self._writes = [write.tensor_id for write in work.writes]
+        self._results = range(len(work.reads), len(work.reads) + len(work.writes))
         self._copies: dict[Place, int] = {
-            (buffer.memory_type, buffer.tensor_id): buffer.copies
+            (buffer.memory_type, buffer.operand): buffer.copies
             for buffer in (*l1_buffers(work, tiling), *l2_buffers(work, tiling))
             if not buffer.is_accumulator
         }
@@ -131,7 +132,7 @@ class _Walk:
         self._held: dict[Place, Task] = {}  # the last of them
         self._users: dict[Task, list[Task]] = defaultdict(list)  # of what a load brought
         self._gone: dict[Place, list[Task]] = defaultdict(list)  # stores out of a buffer, in order
-        self._pieces: dict[str, list[Task]] = defaultdict(list)  # L1 stores of the L2 tile
+        self._pieces: dict[int, list[Task]] = defaultdict(list)  # L1 stores of the L2 tile
         self._computed: Task | None = None
 
     def add(self, command: Command) -> None:
@@ -148,7 +149,7 @@ class _Walk:
 
     def _load(self, command: Load, task: Task) -> None:
         """Into a copy of the buffer that all users of its last content have left."""
-        place = (command.target, command.tensor_id)
+        place = (command.target, command.operand)
         earlier, copies = self._fills[place], self._copies[place]
         if len(earlier) >= copies:
             task.after += self._users[earlier[-copies]]
@@ -163,23 +164,23 @@ class _Walk:
     def _compute(self, command: Compute, task: Task) -> None:
         """On what L1 holds; a tile that completes its results needs room for them."""
         self._use_l1(task)
-        for tensor_id in self._writes if command.place.is_last else ():
-            self._wait_for_room((L1, tensor_id), task)
+        for number in self._results if command.place.is_last else ():
+            self._wait_for_room((L1, number), task)
         self._computed = task
 
     def _store(self, command: Store, task: Task) -> None:
         """Out of L1 when computed (a move has nothing to compute), out of L2 when all is there."""
-        tensor_id = command.tensor_id
+        number = self._results[command.operand]
         if command.target is DRAM:
-            task.after += self._pieces.pop(tensor_id, [])
+            task.after += self._pieces.pop(number, [])
         else:
             if self._computed is not None:
                 task.after.append(self._computed)
             else:
                 self._use_l1(task)
-            self._wait_for_room((L2, tensor_id), task)
-            self._pieces[tensor_id].append(task)
-        self._gone[command.source, tensor_id].append(task)
+            self._wait_for_room((L2, number), task)
+            self._pieces[number].append(task)
+        self._gone[command.source, number].append(task)
 
     def _use_l1(self, task: Task) -> None:
         for (memory, _), fill in self._held.items():
@@ -191,7 +192,7 @@ class _Walk:
         self._users[fill].append(user)
 
     def _wait_for_room(self, place: Place, task: Task) -> None:
-        """Where the tensor has a buffer there: until one of its copies has been emptied."""
+        """Where the operand has a buffer there: until one of its copies has been emptied."""
         gone, copies = self._gone[place], self._copies.get(place)
         if copies is not None and len(gone) >= copies:
             task.after.append(gone[-copies])

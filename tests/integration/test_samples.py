@@ -1,11 +1,21 @@
-"""Every sample network compiled in FP16 computes what FP32 PyTorch does, as well as FP16 can."""
+"""Every sample network compiled in FP16 computes what FP32 PyTorch does, as well as FP16 can, in
+about the time that was estimated."""
 
 import numpy as np
 import pytest
 import torch
 
 import kpuc
+from formats.config import KPUConfig
+from formats.precision import KPUPrecision
+from formats.program import KPUProgram
+from kpuc.capture import capture
+from kpuc.compiler import plan_graph
+from kpuc.emit import Source, emit
+from kpuc.lower import lower
 from kpurun import KPURuntime
+from kpurun.metrics import summarize
+from kpurun.sim.timeline import simulate
 from samples import photos
 from samples.bench.difference import by_output, difference, holds_bar
 from samples.bench.emulation import eager, ideal_fp16
@@ -14,6 +24,7 @@ from samples.models import FACTORIES, build
 
 PHOTOS = ("chelsea", "motorcycle")
 L2_OVER_BOUND = 1.1
+SIMULATED_OVER_ESTIMATE = 1.1
 
 
 @pytest.fixture(scope="module", params=FACTORIES)
@@ -61,3 +72,16 @@ def test_peak_l2_is_near_the_largest_live_set_and_tiles_fit_l1(sample):
     facts = facts_of(sample[2])
     assert 1.0 <= facts.l2_over_bound <= L2_OVER_BOUND
     assert facts.largest_l1_bytes <= facts.program.target_config.memory.sram_l1_bytes
+
+
+def timed_in_int8(model: torch.nn.Module, image: np.ndarray) -> KPUProgram:
+    """The program in INT8 with scales that mean nothing: they do not change its cycles."""
+    graph, config = lower(capture(model, (torch.from_numpy(image),))), KPUConfig()
+    return emit(*plan_graph(graph, config, KPUPrecision.INT8), config, Source(name=graph.name))
+
+
+def test_a_simulation_takes_little_longer_than_the_estimate(sample):
+    model, images, program = sample
+    for each in (program, timed_in_int8(model, images[0])):
+        ratio = simulate(each).total_cycles / summarize(each).total_cycles
+        assert 1.0 <= ratio <= SIMULATED_OVER_ESTIMATE, each.precision

@@ -191,13 +191,19 @@ def test_a_graph_break_leaves_two_programs():
             {"precision": "int8", "load_calibration": "gone.cal"},
             "gone.cal: No such file",
         ),
-        (lambda x: x + 1, {"mode": "cycle_accurate"}, "cycle_accurate is not available"),
+        (lambda x: x + 1, {"mode": "cycle"}, "mode 'cycle' is not one of functional"),
         (lambda x: x + 1, {"config": "swkpu-v9"}, "swkpu-v9"),
     ],
 )
 def test_what_does_not_compile_says_why(function, options, words):
     with pytest.raises(BackendCompilerFailed, match=words):
         torch.compile(function, backend="kpu", options=options)(torch.ones(3))
+
+
+@pytest.mark.parametrize("mode", ["cycle_accurate", "power_trace"])
+def test_a_simulated_function_gives_the_same_numbers(mode):
+    compiled = torch.compile(lambda x: x + 1, backend="kpu", options={"mode": mode})
+    torch.testing.assert_close(compiled(torch.ones(3)), torch.full((3,), 2.0))
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
-"""A register-level model of one array, every element every cycle, against the closed form."""
+"""The closed form of a systolic tile against a register-level model of one array."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,88 +9,95 @@ import pytest
 from formats.config import KPUConfig
 from formats.precision import KPUPrecision
 from kpurun.compute import TileShape, compute_cycles
-from kpurun.machine import machine_of
+from kpurun.machine import Machine, machine_of
 from kpurun.ops.loopnest import Unit
+from tests.kpurun.systolic_array import Block, run_array
 
-SIZES = [(1, 1), (1, 4), (4, 1), (2, 3), (4, 4), (5, 2)]
-
-
-def run_array(blocks: list[tuple[np.ndarray, np.ndarray]], drain_cycles: int):
-    """Products A·B on an output-stationary array with registers between neighbours.
-
-    Row i of A enters at the left of row i, i cycles late; column j of B at the top of column j, j
-    cycles late. Every element multiplies what it holds, adds to the accumulator of the operands'
-    block, and hands both on. A block whose last element is done queues for the drain edge; the
-    next one is fed at once, or as soon as the drain will have taken the one before.
-    Returns the products and the cycle after the last result has left.
-    """
-    rows, depth = blocks[0][0].shape
-    columns = blocks[0][1].shape[1]
-    left = np.zeros((rows, columns))
-    top = np.zeros((rows, columns))
-    owner = np.full((rows, columns), -1)  # block that the operands in an element belong to
-    sums = np.zeros((len(blocks), rows, columns))
-    steps = np.zeros((len(blocks), rows, columns), int)
-    period = max(depth, drain_cycles)  # the drain must keep up
-    cycle, drained, finished = 0, 0, 0
-    while finished < len(blocks):
-        left[:, 1:], top[1:, :] = left[:, :-1].copy(), top[:-1, :].copy()
-        owner[:, 1:] = owner[:, :-1].copy()
-        for i in range(rows):
-            block, k = divmod(cycle - i, period)
-            fed = 0 <= block < len(blocks) and k < depth
-            left[i, 0] = blocks[block][0][i, k] if fed else 0
-            owner[i, 0] = block if fed else -1
-        for j in range(columns):
-            block, k = divmod(cycle - j, period)
-            fed = 0 <= block < len(blocks) and k < depth
-            top[0, j] = blocks[block][1][k, j] if fed else 0
-        for i, j in zip(*np.nonzero(owner >= 0), strict=True):
-            sums[owner[i, j], i, j] += left[i, j] * top[i, j]
-            steps[owner[i, j], i, j] += 1
-        cycle += 1
-        while finished < len(blocks) and (steps[finished] == depth).all():
-            drained = max(drained, cycle) + drain_cycles
-            finished += 1
-    return sums, drained
+LANES = 2
 
 
-@pytest.mark.parametrize(("rows", "columns"), SIZES)
-@pytest.mark.parametrize("depth", [1, 2, 5, 9])
-@pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("lane_ops", [0, 1, 3])
-def test_the_closed_form_counts_every_cycle(rows, columns, depth, count, lane_ops):
-    rng = np.random.default_rng(rows * 1000 + columns * 100 + depth * 10 + count)
-    blocks = [
-        (rng.standard_normal((rows, depth)), rng.standard_normal((depth, columns)))
-        for _ in range(count)
-    ]
-    lanes = 2
-    drain = max(rows, -(-rows * columns * lane_ops // lanes))
-    products, last = run_array(blocks, drain)
-    for product, (a, b) in zip(products, blocks, strict=True):
-        np.testing.assert_allclose(product, a @ b)
-
-    one_array = replace(
+def one_array(rows: int, columns: int) -> Machine:
+    compute = replace(
         KPUConfig().compute,
         systolic_rows=rows,
         systolic_cols=columns,
-        vector_lanes=lanes,
+        vector_lanes=LANES,
         compute_tiles=1,
     )
-    machine = machine_of(replace(KPUConfig(), compute=one_array))
-    shape = TileShape(
+    return machine_of(replace(KPUConfig(), compute=compute))
+
+
+def tile_of(batch: int, rows: int, columns: int, depth: int, lane_ops: int) -> TileShape:
+    return TileShape(
         unit=Unit.SYSTOLIC,
         precision=KPUPrecision.INT8,
-        batch=count,
+        batch=batch,
         rows=rows,
         columns=columns,
         depth=depth,
-        points=count * rows * columns * depth,
+        points=batch * rows * columns * depth,
         lane_ops=0,
-        outputs=count * rows * columns,
+        outputs=batch * rows * columns,
         drain_lane_ops=lane_ops,
         drain_read_bytes=0,
         reduction_split=1,
     )
-    assert compute_cycles(shape, machine) == last
+
+
+def drain_of(lane_ops: int):
+    """A row leaves per cycle, or as fast as the lanes are done with the block."""
+    return lambda rows, columns: max(rows, -(-rows * columns * lane_ops // LANES))
+
+
+def random_block(rows: int, depth: int, columns: int) -> Block:
+    random = np.random.default_rng(rows * 1000 + columns * 100 + depth)
+    return random.standard_normal((rows, depth)), random.standard_normal((depth, columns))
+
+
+def played(size: tuple[int, int], blocks: list[Block], lane_ops: int) -> int:
+    """Cycles of the model, whose products are right."""
+    products, cycles = run_array(size, blocks, drain_of(lane_ops))
+    for found, (a, b) in zip(products, blocks, strict=True):
+        np.testing.assert_allclose(found, a @ b)
+    return cycles
+
+
+@pytest.mark.parametrize("size", list(product(range(1, 6), repeat=2)), ids=str)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_closed_form_counts_every_cycle_of_full_blocks(size, count):
+    for depth, lane_ops in product([1, 2, 3, 5, 8], [0, 1, 3]):
+        blocks = [random_block(size[0], depth, size[1])] * count
+        expected = compute_cycles(tile_of(count, *size, depth, lane_ops), one_array(*size))
+        assert played(size, blocks, lane_ops) == expected, (depth, lane_ops)
+
+
+@pytest.mark.parametrize("shape", list(product(range(1, 5), repeat=2)), ids=str)
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_closed_form_counts_every_cycle_of_blocks_at_the_edge(shape, count):
+    """Of an array of 4×4 only some rows and columns are fed."""
+    for depth, lane_ops in product([1, 2, 5], [0, 3]):
+        blocks = [random_block(shape[0], depth, shape[1])] * count
+        expected = compute_cycles(tile_of(count, *shape, depth, lane_ops), one_array(4, 4))
+        assert played((4, 4), blocks, lane_ops) == expected, (depth, lane_ops)
+
+
+@pytest.mark.parametrize("rows", [5, 7, 8])
+@pytest.mark.parametrize("columns", [3, 4, 9])
+def test_a_product_of_several_blocks_ends_by_the_closed_form_and_not_before_its_macs(rows, columns):
+    """The closed form takes every block for as large as the first: the last may be smaller."""
+    for depth, lane_ops in product([1, 4, 9], [0, 3]):
+        a, b = random_block(rows, depth, columns)
+        blocks = [
+            (a[i : i + 4], b[:, j : j + 4]) for i in range(0, rows, 4) for j in range(0, columns, 4)
+        ]
+        found = played((4, 4), blocks, lane_ops)
+        expected = compute_cycles(tile_of(1, rows, columns, depth, lane_ops), one_array(4, 4))
+        last = blocks[-1][0].shape[0], blocks[-1][1].shape[1]
+        assert rows * columns * depth / 16 <= found <= expected
+        if last == (4, min(4, columns)):
+            assert found == expected
+
+
+def test_a_full_block_of_the_machines_own_array():
+    """16×16, K = 64: 64 + 30 to the last MAC, 16 rows drain."""
+    assert played((16, 16), [random_block(16, 64, 16)], 0) == 94 + 16

@@ -120,6 +120,55 @@ def test_a_profile_holds_the_program_without_weights_and_its_metrics():
     assert profile.options["random_seed"] == 0
 
 
+def tables(profile) -> dict[str, int]:
+    """Rows by table."""
+    return {name.partition(".")[0]: len(column) for name, column in profile.events.items()}
+
+
+def test_the_profile_of_a_simulation_holds_its_commands():
+    """Map and weights take 2 loads each, the result 2 stores: 4 + 1 + 2 and, of the pooling,
+    2 + 1 + 2."""
+    words = ["model.kpu", "--random", "0", "--mode", "cycle_accurate"]
+    assert kpurun(*words, "--profile", "run.kprof") == 0
+    profile = load_profile("run.kprof")
+    assert profile.mode.value == "cycle_accurate"
+    assert tables(profile) == {"op": 2, "command": 12}
+    ends = profile.events["command.end_cycle"]
+    assert (profile.events["command.start_cycle"] <= ends).all()
+    assert ends.max() == profile.metrics.total_cycles
+    assert "left_out" not in profile.options
+
+
+def test_the_profile_of_a_power_trace_integrates_to_the_energy():
+    words = ["model.kpu", "--random", "0", "--mode", "power_trace"]
+    assert kpurun(*words, "--profile", "run.kprof") == 0
+    profile = load_profile("run.kprof")
+    assert tables(profile).keys() == {"op", "command", "power"}
+    starts, watts = profile.events["power.start_cycle"], profile.events["power.watts"]
+    cycles = np.diff(starts, append=profile.metrics.total_cycles)
+    assert watts @ cycles / 500 == pytest.approx(profile.metrics.total_energy_uj)
+
+
+@pytest.mark.parametrize("most", [0, 5])
+def test_a_profile_keeps_as_many_events_as_asked_and_says_what_it_lacks(most, capsys):
+    words = ["model.kpu", "--random", "0", "--mode", "power_trace", "--quiet"]
+    assert kpurun(*words, "--profile", "whole.kprof") == 0
+    assert kpurun(*words, "--profile", "cut.kprof", "--max-events", most) == 0
+    whole, cut = tables(load_profile("whole.kprof")), tables(load_profile("cut.kprof"))
+    assert cut == {"op": 2, "command": most, "power": most}
+    lacking = {table: whole[table] - most for table in ("command", "power")}
+    assert load_profile("cut.kprof").options["left_out"] == lacking
+    said = capsys.readouterr().err
+    for table, rows in lacking.items():
+        assert f"the table '{table}' of the profile lacks its last {rows} rows" in said
+
+
+def test_a_simulation_is_as_deterministic_as_its_file():
+    words = ["model.kpu", "--random", "0", "--mode", "power_trace", "--profile"]
+    assert kpurun(*words, "a.kprof") == kpurun(*words, "b.kprof") == 0
+    assert Path("a.kprof").read_bytes() == Path("b.kprof").read_bytes()
+
+
 def test_info_prints_what_the_program_is(capsys):
     assert kpurun("model.kpu", "--info") == 0
     out = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """One op played: a hand-worked case, and what holds for every op in every tiling."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -66,6 +67,16 @@ def test_a_longer_prefetch_lets_tiles_come_earlier():
 def test_without_double_buffers_one_command_follows_another():
     played = play(conv(16, 8, 64), TileConfig({"OC": 16}, ("OC",), False), CONFIG)
     assert all(one.end == other.start for one, other in pairwise(played.tasks))
+
+
+@pytest.mark.parametrize("tile", [{}, {"M": 16}, {"N": 16}])
+def test_a_tensor_that_is_read_twice_has_buffers_for_both(tile):
+    """x·x takes what x·y takes: each operand has tiles of its own."""
+    apart = work_on("MatMul", [(64, 64), (64, 64)], memories=(DRAM, DRAM, DRAM))
+    first, second = apart.reads
+    same = replace(apart, reads=(first, replace(second, tensor_id=first.tensor_id)))
+    tiling = TileConfig(tile, tuple(tile), True)
+    assert play(same, tiling, CONFIG).total_cycles == play(apart, tiling, CONFIG).total_cycles
 
 
 def test_a_view_takes_no_time():
