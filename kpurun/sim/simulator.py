@@ -51,8 +51,6 @@ class KPUSimulator:
         require_wellformed(program)
         self._timeline = simulate(program, max_cycles)
         self._live_l2 = live_l2_bytes(program)
-        starts = self._timeline.starts
-        self._ends = sorted(starts[index] + task.end for index, task in self._timeline.tasks())
         self._cycle = 0
 
     @property

@@ -155,7 +155,7 @@ class _Walk:
             task.after += self._users[earlier[-copies]]
         elif command.target is L2:
             task.ahead = self._ahead.get(command.tensor_id, 0)
-        staged = self._held.get((command.source, command.tensor_id))
+        staged = self._held.get((command.source, command.operand))
         if staged is not None:
             self._use(staged, task)
         earlier.append(task)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from formats.program import KPUProgram, MemoryType
-from kpurun.metrics import estimate_op, live_l2_bytes, summarize
+from kpurun.metrics import estimates, live_l2_bytes, summarize
 from kpurun.timing import OpEstimate
 from samples.bench.bars import Bar, at_most, print_table
 from samples.bench.subjects import Subject
@@ -66,7 +66,7 @@ class Facts:
 
 def facts_of(program: KPUProgram) -> Facts:
     """Estimate every op of the program anew, from nothing but the program."""
-    return Facts(program, tuple(estimate_op(program, op) for op in program.ops))
+    return Facts(program, tuple(estimates(program).values()))
 
 
 def check_programs(console: Console, subjects: list[Subject]) -> list[Bar]:

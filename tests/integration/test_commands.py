@@ -178,10 +178,13 @@ def test_every_unsupported_op_is_named_with_its_source_line(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["cycle_accurate", "power_trace"])
-def test_a_mode_that_does_not_exist_yet_is_refused_not_pretended(folder, mode):
-    done = command("kpurun", folder / "small.kpu", "--random", "0", "--mode", mode)
-    assert done.returncode == 4
-    assert mode in assert_one_line(done)
+def test_a_simulated_run_gives_the_same_outputs(folder, mode):
+    words = ["kpurun", folder / "small.kpu", "--random", "0", "-q", "-o"]
+    assert command(*words, folder / "plain.npz").returncode == 0
+    assert command(*words, folder / f"{mode}.npz", "--mode", mode).returncode == 0
+    plain, simulated = (np.load(folder / f"{name}.npz") for name in ("plain", mode))
+    for name in plain:
+        np.testing.assert_array_equal(simulated[name], plain[name])
 
 
 def assert_one_line(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import kpurun
-from formats.config import KPUConfig
 from formats.errors import FileError, UsageError
 from formats.profile import SimulationMode
 from kpurun import KPURuntime
