@@ -6,6 +6,7 @@ from typing import Any
 
 from formats.console import STDIO
 from formats.program import KPUProgram
+from kpurun.metrics import bound_cycles
 
 
 @dataclass
@@ -36,6 +37,7 @@ def document(program: KPUProgram, size_bytes: int, clock: Clock) -> dict[str, An
         "ops": len(program.ops),
         "fused_ops": sum(len(op.fused_with) for op in program.ops),
         "estimated_total_cycles": program.estimated_total_cycles,
+        "bound_cycles": bound_cycles(program),
         "estimated_total_energy_uj": program.estimated_total_energy_uj,
         "peak_sram_bytes": program.peak_sram_bytes,
         "live_set_bound_bytes": program.live_set_bound_bytes,
@@ -65,13 +67,18 @@ def summary(program: KPUProgram, size_bytes: int, target: str) -> str:
             f"{over} the largest live set",
         ),
         ("peak DRAM", _kibibytes(program.peak_dram_bytes)),
-        ("latency", f"{milliseconds:.3f} ms estimated ({cycles:,} cycles)"),
+        ("latency", f"{milliseconds:.3f} ms estimated ({cycles:,} cycles{_over_bound(program)})"),
         ("energy", f"{program.estimated_total_energy_uj / 1000:.3f} mJ estimated"),
         ("file", f"{'stdout' if target == STDIO else target}, {_kibibytes(size_bytes)}"),
     ]
     rows[-1:-1] = _quantization_rows(program)
     title = f"{program.name}: {program.precision.value} on {config.name}"
     return "\n".join([title, *(f"  {subject:10} {text}" for subject, text in rows)])
+
+
+def _over_bound(program: KPUProgram) -> str:
+    bound = bound_cycles(program)
+    return f", {program.estimated_total_cycles / bound:.2f}x the bound" if bound else ""
 
 
 def _quantization_rows(program: KPUProgram) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import accumulate
-from math import fsum
+from math import ceil, fsum
 
 import numpy as np
 
@@ -85,6 +85,25 @@ def summarize(
         memory_bandwidth_utilization=_share(machine.dram.time(dram_bytes), cycles),
         op_metrics=table,
     )
+
+
+def bound_cycles(program: KPUProgram) -> int:
+    """What no schedule of the program beats: the longest of array work (MACs / peak), vector work
+    (lane operations / lanes) and compulsory DRAM traffic (weights, inputs and outputs once)."""
+    machine = machine_of(program.target_config)
+    precisions = {op.id: op.precision or program.precision for op in program.ops}
+    arrays = lanes = 0.0
+    for op_id, found in estimates(program).items():
+        arrays += machine.macs(precisions[op_id]).time(found.macs - found.lane_macs)
+        lanes += found.lane_ops / machine.all_lanes
+    if not machine.overlap_folds:
+        lanes = 0.0  # then nothing drains
+    compulsory = sum(
+        tensor.size_bytes
+        for tensor in program.tensors.values()
+        if tensor.is_weight or tensor.is_input or tensor.is_output
+    )
+    return ceil(max(arrays, lanes, machine.dram.time(compulsory)))
 
 
 def estimates(program: KPUProgram) -> dict[str, OpEstimate]:

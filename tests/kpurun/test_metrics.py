@@ -1,5 +1,6 @@
 """Metrics of a program: every field filled, the ops' figures adding up to them exactly."""
 
+import math
 from dataclasses import fields, replace
 from math import fsum
 
@@ -10,7 +11,7 @@ from formats.precision import KPUPrecision
 from formats.profile import OP_COLUMNS, OP_FIGURES, Bound, KPUPerformanceMetrics
 from formats.program import Buffer, KPUProgram, MemoryLayout, MemoryType, TileConfig
 from kpurun.machine import machine_of
-from kpurun.metrics import estimates, events, live_l2_bytes, summarize
+from kpurun.metrics import bound_cycles, estimates, events, live_l2_bytes, summarize
 from tests.kpurun.programs import ProgramBuilder
 
 SUMMED = {
@@ -176,3 +177,13 @@ def test_an_empty_program_idles():
     assert metrics.total_cycles == 0
     assert metrics.average_power_watts == program.target_config.compute.idle_watts
     assert {len(column) for column in events(program, metrics).values()} == {0}
+
+
+def test_the_bound_is_the_longest_of_arrays_lanes_and_compulsory_traffic():
+    """A 1×1 convolution of 16 to 32 channels on 8×8: arrays take 64·16·32 / 2048 = 16 cycles, so
+    that the traffic decides."""
+    builder = ProgramBuilder()
+    weight = builder.constant("w", np.ones((32, 16, 1, 1)))
+    program = builder.program(builder.op("Conv", builder.input("x", (1, 16, 8, 8)), weight))
+    sizes = sum(tensor.size_bytes for tensor in program.tensors.values())
+    assert bound_cycles(program) == math.ceil(sizes / 51.2)
