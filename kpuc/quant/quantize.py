@@ -27,6 +27,8 @@ from kpuc.quant.network import Kernel, Network, Sample, exact_storage
 from kpuc.quant.refine import Refinements, refined, with_own_constants
 from kpuc.quant.statistics import RangeMethod, Statistics, codes_for, observe
 from kpuc.storage import Storage
+from kpurun.ops import op_named
+from kpurun.ops.opdef import Int8Rule
 
 REFINING_BYTES = 1 << 30  # of codes that corrections may hold at a time
 MOST_REFINING = 128  # samples: more change the corrections by less than their own noise
@@ -122,8 +124,15 @@ class Quantizer:
         )
         if key not in self.rounded:
             graph, _ = self._network(self.rounded_for, self.nearest, options.refinements)
+            # a weight in FP16 lies beside the grid; as codes it is rounded for itself
+            floats = {
+                name
+                for node in kernels(graph)
+                if node.id in self.rounded_for
+                for name in node.inputs
+            }
             made = {
-                name: replace(weight, array=graph.constants[name])
+                name: weight if name in floats else replace(weight, array=graph.constants[name])
                 for name, weight in self.nearest.items()
             }
             self.rounded[key] = codes_of(made)
@@ -237,6 +246,7 @@ def summary(quantizer: Quantizer, trial: Trial, gains_db: Mapping[str, float]) -
 def integer_share(graph: Graph, floats: Iterable[str]) -> float:
     """Share of a graph's multiply-accumulates that run on codes."""
     kept = frozenset(floats)
-    every = {node.id: macs(graph, node) for node in kernels(graph)}
-    total = sum(every.values())
-    return sum(n for node_id, n in every.items() if node_id not in kept) / total if total else 1.0
+    multiplying = (node for node in graph.nodes if op_named(node.op_type).int8 is Int8Rule.KERNEL)
+    total = sum(macs(graph, node) for node in multiplying)
+    on_codes = sum(macs(graph, node) for node in kernels(graph) if node.id not in kept)
+    return on_codes / total if total else 1.0

@@ -15,7 +15,7 @@ from formats.quantized import spread_scales
 from kpuc.graph import Graph, Node
 from kpuc.passes.edit import Additions
 from kpuc.quant.network import Network, Sample, Values, exact_storage, last_reads
-from kpuc.quant.rounding import POSITIONS, columns_of, rounded
+from kpuc.quant.rounding import MOST_PRODUCTS, POSITIONS, columns_of, rounded
 from kpuc.quant.weights import constant_factor, rows_of, scale_axis
 from kpuc.storage import Storage
 from kpurun.ops import OPS, op_named
@@ -55,7 +55,7 @@ def refined(
     for node, true_node, done in zip(graph.nodes, exact.nodes, last_reads(graph), strict=True):
         if node.id not in needed:
             continue
-        if wanted.rounding and _has_codes(coded, node):
+        if wanted.rounding and _has_codes(coded, node) and _can_be_rounded(coded, node):
             weight = _rounded_weight(coded, truth, node, values, true_values, rng)
             coded = _with_constant(coded, node.inputs[1], weight)
         if wanted.bias and _has_bias(coded.graph, node) and node.inputs[0] in means:
@@ -96,6 +96,13 @@ def _has_codes(network: Network, node: Node) -> bool:
         return False
     params = network.storage.params.get(node.inputs[1])
     return params is not None and params.scales is not None
+
+
+def _can_be_rounded(network: Network, node: Node) -> bool:
+    """To second order; a longer sum would take more time and memory than it is worth."""
+    weight = network.graph.constants[node.inputs[1]]
+    axis = network.storage.params[node.inputs[1]].scale_axis
+    return bool(rows_of(weight, axis).array.shape[1] <= MOST_PRODUCTS)
 
 
 def _has_bias(graph: Graph, node: Node) -> bool:

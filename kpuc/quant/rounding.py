@@ -8,7 +8,7 @@ least squares for the inputs that the kernel is given are rounded, not the train
 left to the bias.
 """
 
-from math import prod
+import math
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from kpurun.ops.window import padded_for, taps, window_of
 ROUNDING_VERSION = 1  # raise it with any change of the results: some are kept in files
 DAMPING = 0.01  # of the mean diagonal: keeps directions that the samples do not show in their place
 BLOCK = 128  # columns whose updates are gathered before they reach the columns behind the block
+MOST_PRODUCTS = 4608  # of a sum, 512 channels · 3 · 3: the time grows with the cube
 POSITIONS = 4096  # columns of inputs drawn over all samples: more gains less than 0.1 dB
 
 
@@ -31,11 +32,14 @@ def rounded(rows: Tensor, scales: Tensor, given: Tensor, exact: Tensor, dtype: D
     """The weights on the grid: [groups, rows, products], with scales that broadcast to them.
 
     given, exact: inputs [groups, products, positions] of the kernel, and of it in the exact
-    network.
+    network. Where the samples say nothing (no finite covariance), weights go to the nearest codes.
     """
     highest = CODE_RANGES[dtype][1]
-    given, exact = _centred(given), _centred(exact)
+    unit = _unit(given)  # whose size is not theirs to say
+    given, exact = _centred(given / unit), _centred(exact / unit)
     factor = _inverse_factor(_covariance(given))
+    if factor is None or not bool(exact.isfinite().all()):
+        return (rows / scales).round().clamp(-highest, highest) * scales
     lacking = (rows @ (exact - given)) @ given.transpose(1, 2) / given.shape[2]
     rows = rows + lacking @ factor.transpose(1, 2) @ factor
     weights = rows.clone()
@@ -69,13 +73,22 @@ def _covariance(centred: Tensor) -> Tensor:
     return found
 
 
-def _inverse_factor(matrices: Tensor) -> Tensor:
-    """Upper U with Uᵀ·U the inverse of each matrix.
+def _unit(values: Tensor) -> float:
+    """A power of two near the largest of them: squares of what is divided by it stay in fp32."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    return math.ldexp(1.0, math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
+
+
+def _inverse_factor(matrices: Tensor) -> Tensor | None:
+    """Upper U with Uᵀ·U the inverse of each matrix; None if one has no inverse.
 
     Turned end to end, the lower Cholesky factor of the turned matrix is an upper one with
     matrix = V·Vᵀ, and U = V⁻¹: one triangular inverse instead of a general one.
     """
-    turned = torch.linalg.cholesky(matrices.flip(1, 2)).flip(1, 2)
+    lower, failed = torch.linalg.cholesky_ex(matrices.flip(1, 2))
+    if bool(failed.any()) or not bool(lower.isfinite().all()):
+        return None
+    turned = lower.flip(1, 2)
     unit = torch.eye(matrices.shape[1]).expand_as(matrices)
     found: Tensor = torch.linalg.solve_triangular(turned, unit, upper=True)
     return found
@@ -96,7 +109,7 @@ def columns_of(
     window = window_of("Conv", attributes, tuple(graph.types[node.inputs[1]].shape[2:]))
     outputs = tuple(graph.types[node.outputs[0]].shape[2:])
     padded = padded_for(x, window, outputs, 0.0)
-    drawn = _drawn(prod((len(x), *outputs)), limit, rng)
+    drawn = _drawn(math.prod((len(x), *outputs)), limit, rng)
     image, *places = np.unravel_index(drawn, (len(x), *outputs))
     # [channels, images, outputs…] of every tap, at the places drawn: [channels, positions].
     samples = (np.moveaxis(tap, 1, 0) for tap in taps(padded, window, outputs))

@@ -166,6 +166,16 @@ def test_the_model_and_the_calibration_do_not_both_come_from_stdin(capsys):
     assert found == 2
 
 
+@pytest.mark.parametrize("kept", ["*", "features*", "classifier"])
+def test_a_calibration_saved_with_kernels_in_fp16_loads_again(kept, made, monkeypatch):
+    monkeypatch.chdir(made)
+    words = [*INT8, "--keep-fp16", kept]
+    samples = ["--calibration", "samples.npy", "--save-calibration", "kept.cal"]
+    assert kpuc(*words, *samples, "-o", "one.kpu") == 0
+    assert kpuc(*words, "--load-calibration", "kept.cal", "-o", "two.kpu") == 0
+    assert Path("one.kpu").read_bytes() == Path("two.kpu").read_bytes()
+
+
 OF_INT8 = [
     ["--load-calibration", "small.cal"],
     ["--save-calibration", "a.cal"],

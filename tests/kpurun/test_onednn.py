@@ -1,5 +1,6 @@
 """oneDNN's convolutions through its C interface: what is asked for is what is computed."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from kpurun.engine.onednn import convolution as convolution_module
 from kpurun.engine.onednn import library, trials
 from kpurun.engine.onednn.convolution import ELTWISE, Convolution, Factors, Finish, Geometry
 from kpurun.engine.onednn.library import UnimplementedError
@@ -108,3 +110,15 @@ def test_without_the_package_there_are_no_integer_kernels(monkeypatch):
     assert not trials.are_integer_kernels_exact.__wrapped__()
     with pytest.raises(UnimplementedError, match="onednn-cpu-gomp is not installed"):
         library.loaded_library()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_does_not_wait_for_a_call_of_its_parent():
+    """As after a fork while another thread was in a call."""
+    with convolution_module._one_call:
+        child = os.fork()
+        if child == 0:
+            os._exit(int(convolution_module._one_call.locked()))
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -1,5 +1,6 @@
 """A convolution of codes as one primitive: weights packed, scales, bias and post-ops inside."""
 
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +102,16 @@ class Finish:
 # call. Every call uses all cores anyway.
 _one_call = threading.Lock()
 _scratchpad = torch.empty(0, dtype=torch.uint8)
+
+
+def _unlock() -> None:
+    """In a child process: another thread of the parent may have been in a call."""
+    global _one_call
+    _one_call = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def _scratch(size: int) -> int:

@@ -1,0 +1,48 @@
+"""Calibration at its limits: ranges and sums beyond the usual, kernels that cannot be codes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kpuc
+from kpuc.quant.quantize import QuantOptions
+from kpuc.quant.rounding import MOST_PRODUCTS
+
+CONVOLUTIONS = nn.Sequential(
+    nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Conv2d(6, 4, 1, bias=False)
+).eval()
+
+
+def calibrated(module, shape, scale=1.0, **options):
+    """The module in INT8, with random samples."""
+    samples = np.random.default_rng(0).standard_normal((100, *shape)).astype(np.float32)
+    return kpuc.compile(
+        module,
+        (torch.zeros(1, *shape),),
+        precision="int8",
+        calibration=samples * np.float32(scale),
+        quantization=QuantOptions(**options),
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e12, 1e17])
+def test_the_size_of_the_inputs_does_not_matter(scale):
+    (usual,) = calibrated(CONVOLUTIONS, (3, 7, 7)).quantization.sqnr_db.values()
+    (scaled,) = calibrated(CONVOLUTIONS, (3, 7, 7), scale).quantization.sqnr_db.values()
+    assert scaled == pytest.approx(usual, abs=3)
+
+
+def test_a_sum_too_long_for_second_order_is_rounded_to_the_nearest():
+    torch.manual_seed(0)
+    program = calibrated(nn.Linear(MOST_PRODUCTS + 1, 3).eval(), (MOST_PRODUCTS + 1,))
+    (db,) = program.quantization.sqnr_db.values()
+    assert db > 25
+
+
+def test_macs_of_a_sum_too_long_for_codes_are_not_counted_as_codes():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(70_000, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    program = calibrated(module, (70_000,))
+    # 8·3 of 70,000·8 + 8·3
+    assert program.quantization.mac_share == pytest.approx(24 / 560_024)
