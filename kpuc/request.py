@@ -1,11 +1,14 @@
 """What the user of `kpuc` asked for, and which of that cannot be meant."""
 
+import math
 import sys
 from dataclasses import dataclass, fields
 
 from formats.console import STDIO, require_different, require_distinct
 from formats.errors import UsageError
 from kpuc.precision import CODED, SCALED
+
+DEFAULT_PERCENTILE = 99.99
 
 # Option of calibration -> the field that holds it.
 CALIBRATION_OPTIONS = {
@@ -42,7 +45,7 @@ class Request:
     load_calibration: str | None = None
     save_calibration: str | None = None
     calibration_method: str = "mse"
-    percentile: float = 99.99
+    percentile: float = DEFAULT_PERCENTILE
     per_tensor: bool = False
     group_size: int = 0
     equalisation: bool = True
@@ -83,11 +86,13 @@ def check_options(request: Request) -> None:
 
 def _check_numbers(request: Request) -> None:
     if not 50 < request.percentile <= 100:
-        raise UsageError(f"--percentile {request.percentile:g}: from 50 to 100")
+        raise UsageError(f"--percentile {request.percentile:g}: above 50, at most 100")
     if request.group_size < 0 or (request.group_size and request.per_tensor):
         raise UsageError("--group-size is positive, and not for --per-tensor")
-    if request.max_diff is not None and not request.max_diff > 0:
+    if request.max_diff is not None and not 0 < request.max_diff < math.inf:
         raise UsageError(f"--max-diff {request.max_diff:g}: give a positive number")
+    if request.min_sqnr is not None and not math.isfinite(request.min_sqnr):
+        raise UsageError(f"--min-sqnr {request.min_sqnr:g}: give a number of dB")
 
 
 def _check_calibration(request: Request) -> None:
@@ -99,6 +104,10 @@ def _check_calibration(request: Request) -> None:
             continue
         if request.precision not in coded and getattr(request, name) != defaults[name]:
             raise UsageError(f"{option} is for {' and '.join(coded)}, not {request.precision}")
+    if request.percentile != DEFAULT_PERCENTILE and request.calibration_method != "percentile":
+        raise UsageError("--percentile is for --calibration-method percentile")
+    if "" in (request.calibration, request.load_calibration, request.save_calibration):
+        raise UsageError("a calibration's path is empty")
     if request.calibration is not None and request.load_calibration is not None:
         raise UsageError("--calibration and --load-calibration: give one of them")
     if request.load_calibration == STDIO == request.model:

@@ -1,5 +1,6 @@
 """From a graph of real numbers to a graph of codes: calibrate, round, correct, measure."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -48,6 +49,28 @@ class QuantOptions:
     keep_fp16: tuple[str, ...] = ()
     max_difference: float | None = None
     min_sqnr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        """UsageError for what no calibration could mean."""
+        kinds = (
+            (self.method, RangeMethod),
+            (self.granularity, Granularity),
+            (self.refinements, Refinements),
+        )
+        for given, kind in kinds:
+            if not isinstance(given, kind):
+                raise UsageError(f"{given!r} is no {kind.__name__}")
+        if isinstance(self.keep_fp16, str):
+            raise UsageError(f"keep_fp16 is a tuple of patterns, not {self.keep_fp16!r}")
+        for name, bar in (
+            ("max_difference", self.max_difference),
+            ("min_sqnr_db", self.min_sqnr_db),
+        ):
+            is_number = isinstance(bar, int | float) and math.isfinite(bar)
+            if bar is not None and not is_number:
+                raise UsageError(f"{name} {bar!r}: give a number")
+        if self.max_difference is not None and self.max_difference <= 0:
+            raise UsageError(f"max_difference {self.max_difference:g}: give a positive number")
 
     @property
     def has_bar(self) -> bool:

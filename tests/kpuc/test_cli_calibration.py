@@ -176,6 +176,22 @@ def test_a_calibration_saved_with_kernels_in_fp16_loads_again(kept, made, monkey
     assert Path("one.kpu").read_bytes() == Path("two.kpu").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--percentile", "99"], "--percentile is for --calibration-method percentile"),
+        (["--calibration-method", "percentile", "--percentile", "50"], "above 50, at most 100"),
+        (["--max-diff", "inf"], "--max-diff inf: give a positive number"),
+        (["--min-sqnr", "nan"], "--min-sqnr nan: give a number of dB"),
+        (["--calibration", ""], "a calibration's path is empty"),
+    ],
+)
+def test_what_an_option_cannot_mean_is_refused_before_the_model_is_read(capsys, words, message):
+    found, said = mistake(capsys, "absent.pt2", "--precision", "int8", *words, "-o", "b.kpu")
+    assert message in said
+    assert found == 2
+
+
 OF_INT8 = [
     ["--load-calibration", "small.cal"],
     ["--save-calibration", "a.cal"],

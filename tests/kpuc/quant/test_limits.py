@@ -1,11 +1,14 @@
 """Calibration at its limits: ranges and sums beyond the usual, kernels that cannot be codes."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import kpuc
+from formats.errors import UsageError
 from kpuc.quant.quantize import QuantOptions
 from kpuc.quant.rounding import MOST_PRODUCTS
 
@@ -24,6 +27,23 @@ def calibrated(module, shape, scale=1.0, **options):
         calibration=samples * np.float32(scale),
         quantization=QuantOptions(**options),
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "mse"}, "'mse' is no RangeMethod"),
+        ({"refinements": {}}, "{} is no Refinements"),
+        ({"keep_fp16": "fc"}, "a tuple of patterns, not 'fc'"),
+        ({"max_difference": -1}, "max_difference -1: give a positive number"),
+        ({"max_difference": float("nan")}, "max_difference nan: give a number"),
+        ({"min_sqnr_db": float("inf")}, "min_sqnr_db inf: give a number"),
+        ({"min_sqnr_db": "40"}, "min_sqnr_db '40': give a number"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_at_once(options, words):
+    with pytest.raises(UsageError, match=re.escape(words)):
+        QuantOptions(**options)
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e12, 1e17])
