@@ -31,7 +31,7 @@ from samples.bench.emulation import Run, eager
 from samples.bench.memory import measure_memory, memory_bars
 from samples.bench.peer import CALIBRATORS, session_run, write_int8, write_onnx
 from samples.bench.processes import Usage, duration_bar
-from samples.bench.speed import alternate, paired_ratio, why_no_onnxruntime
+from samples.bench.speed import in_blocks, paired_ratio, why_no_onnxruntime
 from samples.bench.subjects import Subject
 from samples.models import FACTORIES
 
@@ -267,7 +267,7 @@ def compare_speed(
     runs = {"eager": eager(subject.model), OURS: ours}
     if peers:
         runs[PEER] = session_run(next(iter(peers.values())))
-    times = alternate(runs, image, rounds, PAUSE_SECONDS)
+    times = in_blocks(runs, image, rounds, PAUSE_SECONDS)
     in_ms = [f"{median(times[way]) * 1e3:.1f}" if way in times else "–" for way in (*runs, PEER)]
     to_eager = paired_ratio(times[OURS], times["eager"])
     to_peer = paired_ratio(times[OURS], times[PEER]) if peers else None

@@ -17,6 +17,7 @@ from samples.bench.subjects import Subject
 
 ROUNDS = 15
 SLOWDOWN_BAR = 1.5
+BLOCKS = 5
 HEADER = ("network", "eager ms", "kpurun ms", "kpurun / eager", "onnxruntime / eager")
 
 
@@ -41,20 +42,30 @@ def compare_speed(console: Console, subjects: list[Subject], rounds: int = ROUND
     return bars
 
 
-def alternate(
-    runs: dict[str, Run], image: np.ndarray, rounds: int, pause_seconds: float = 0.0
-) -> dict[str, list[float]]:
-    """Seconds of each run, one after another in every round, after two rounds of warming up.
-
-    pause_seconds: before each, for threads of the one before that still wait in a loop.
-    """
+def alternate(runs: dict[str, Run], image: np.ndarray, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each run, one after another in every round, after two rounds of warming up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for index in range(rounds + 2):
         for name, run in runs.items():
-            sleep(pause_seconds)
             seconds = timed(run, image)
             if index >= 2:
                 times[name].append(seconds)
+    return times
+
+
+def in_blocks(
+    runs: dict[str, Run], image: np.ndarray, rounds: int, pause_seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of each run, BLOCKS times a few in a row after two to wake its threads.
+
+    pause_seconds: before each block, for threads of the one before that still wait in a loop.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(BLOCKS):
+        for name, run in runs.items():
+            sleep(pause_seconds)
+            seconds = [timed(run, image) for _ in range(2 + -(-rounds // BLOCKS))]
+            times[name] += seconds[2:]
     return times
 
 
