@@ -3,6 +3,7 @@
 Nothing is converted silently unless every value survives it up to the rounding to storage.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -90,24 +91,18 @@ def _as_float(tensor: KPUTensor, array: np.ndarray) -> np.ndarray:
     is_float = np.issubdtype(array.dtype, np.floating)
     if not is_float and not (array.dtype.kind in "iu" and np.can_cast(array.dtype, np.float32)):
         raise _wrong_dtype(tensor, array)
-    if not _is_finite(array):
+    low, high = float(array.min()), float(array.max())  # NaN if any element is
+    if not (math.isfinite(low) and math.isfinite(high)):
         position, what = _first_nonfinite(array)
         raise InputError(f"input {tensor.name!r} contains {what}, first at {position}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
-        values = array.astype(np.float32, copy=False)
-    largest = float(max(-values.min(), values.max()))
-    if largest >= OVERFLOW_THRESHOLDS.get(tensor.dtype, np.inf):
-        raise InputError(
-            f"input {tensor.name!r} contains values beyond the range of {tensor.dtype.value} "
-            f"(from {array.min():g} to {array.max():g})"
-        )
-    return values
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    """The extremes tell in almost every case; their difference may overflow."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.max() - array.min()) or np.isfinite(array).all())
+    with np.errstate(over="ignore"):
+        largest = np.float32(max(-low, high))
+        if largest >= OVERFLOW_THRESHOLDS.get(tensor.dtype, np.inf):
+            raise InputError(
+                f"input {tensor.name!r} contains values beyond the range of {tensor.dtype.value} "
+                f"(from {low:g} to {high:g})"
+            )
+    return array.astype(np.float32, copy=False)
 
 
 def _first_nonfinite(array: np.ndarray) -> tuple[tuple[int, ...], str]:

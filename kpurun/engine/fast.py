@@ -77,7 +77,8 @@ class FastEngine:
         A sum is finite unless an element is not, or (bf16 only) the sum itself overflows: then the
         reference finds nothing, and only time is lost.
         """
-        is_clean = not sums or bool(torch.stack(sums).isfinite().all())
+        unknown = [total for total in sums if total is not FINITE]
+        is_clean = not unknown or bool(torch.stack(unknown).isfinite().all())
         if is_clean and not self._plan.nonfinite_constants:
             return False
         are_finite = iter([bool(total.isfinite()) for total in sums])

@@ -19,6 +19,8 @@ from kpurun.engine.onednn.convolution import Convolution, Factors, Geometry
 from kpurun.engine.onednn.trials import convolves_exactly
 from kpurun.ops.window import Window, window_of
 
+LARGEST_PRODUCT = 255 * 128  # of codes
+
 # The kernel for one op, or None where oneDNN has none. The second argument is what the scales of
 # the op's weight are, if it has many.
 PrepareInteger = Callable[[Site, np.ndarray | None], Prepared | None]
@@ -39,7 +41,8 @@ def prepare_int8_convolution(site: Site, scales: np.ndarray | None) -> Prepared 
         site.attributes["group"], bool(factors.x_zero_point),
     )  # fmt: skip
     drain = drain_of(site, adds_residual=True)
-    convolve = _convolution(geometry, weight, site.constants.get(2), factors, drain)
+    place = site.place if drain.gives_codes and not is_flat else None
+    convolve = _convolution(geometry, weight, site.constants.get(2), factors, drain, place)
     if convolve is None:
         return None
     residual = drain.residual
@@ -53,6 +56,8 @@ def prepare_int8_convolution(site: Site, scales: np.ndarray | None) -> Prepared 
         other = other.unsqueeze(2) if is_flat else other
         if is_free:
             return other.contiguous(memory_format=torch.channels_last)
+        if place is not None:
+            return place.copy_(other)
         return torch.empty_like(other, memory_format=torch.channels_last).copy_(other)
 
     def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -125,11 +130,33 @@ def _linear(
 
 
 def _convolution(
-    geometry: Geometry, weight: Tensor, bias: Tensor | None, factors: Factors, drain: Drain
+    geometry: Geometry,
+    weight: Tensor,
+    bias: Tensor | None,
+    factors: Factors,
+    drain: Drain,
+    place: Tensor | None = None,
 ) -> Convolution | None:
+    if geometry.is_shifted and _fits_bias(geometry):
+        bias = _with_shift(bias, weight, factors)
+        geometry = geometry._replace(is_shifted=False)
     if not all(geometry.maps) or not convolves_exactly(geometry):
         return None
-    return Convolution(geometry, weight, factors, replace(drain.finish, bias=bias))
+    return Convolution(geometry, weight, factors, replace(drain.finish, bias=bias), place)
+
+
+def _fits_bias(geometry: Geometry) -> bool:
+    """Whether the zero point may be left to the bias, which takes a sixth less time: it adds the
+    same to every sum where nothing is padded, and fp32 holds the sums without it."""
+    products = prod(geometry.weight[1:])
+    return not any(geometry.begins + geometry.ends) and products * LARGEST_PRODUCT < 2**24
+
+
+def _with_shift(bias: Tensor | None, weight: Tensor, factors: Factors) -> Tensor:
+    """The bias less what each filter makes of the zero point."""
+    totals = weight.double().flatten(1).sum(1) * factors.x_zero_point
+    shift = totals * factors.weight_scales.double() * factors.x_scale
+    return ((0 if bias is None else bias.double()) - shift).float()
 
 
 INTEGER_KERNELS: dict[str, PrepareInteger] = {

@@ -22,6 +22,7 @@ class Site:
     inputs, outputs: all the tensors that the op names, in its order.
     in_order: its result is wanted in the order of its shape rather than channels-last.
     overwritable: operands that nothing reads after this op, and whose memory holds nothing else.
+    place: where its result may lie in every run, nothing that is still needed being there.
     """
 
     op: KPUOp
@@ -33,6 +34,7 @@ class Site:
     outputs: tuple[KPUTensor, ...]
     in_order: bool = False
     overwritable: frozenset[int] = frozenset()
+    place: Tensor | None = None
 
     @property
     def next_stage(self) -> EpilogueStage | None:

@@ -17,6 +17,7 @@ from kpurun.engine.coded import prepare_coded
 from kpurun.engine.compose import Run, compose, is_watched
 from kpurun.engine.kernel import Prepared, Site
 from kpurun.engine.kernels import ANY_DTYPE, KERNELS, SELECTIONS, prepare_by_record
+from kpurun.engine.places import Places
 from kpurun.engine.storage import is_finite
 from kpurun.ops import OPS
 from kpurun.ops.opdef import complete
@@ -57,12 +58,18 @@ def make_plan(
     steps, still_read = [], {*program.output_ids}
     tensors, readers = dict(program.tensors), _readers(ops)
     unshared = _unshared(ops, readers)
+    places = Places()
     for op, released in zip(ops, _releases(ops, {*program.output_ids, *constants}), strict=True):
+        overwritable = _overwritable(op, unshared.intersection(released))
         site = replace(
             _site(op, tensors, constants),  # the only copy of its weights, gone once packed
             in_order=_is_wanted_in_order(program, op, readers),
-            overwritable=_overwritable(op, unshared.intersection(released)),
+            overwritable=overwritable,
+            place=places.take(op, tensors, overwritable)
+            if unshared.issuperset(op.output_ids)
+            else None,
         )
+        places.release(released)
         tensors |= _narrowed(site)
         done = _prepare(program, site, constants, integer_kernels)
         step = Step(

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from formats.quantized import CODE_RANGES
-from kpurun.engine.kernel import Prepared, Site
+from formats.quantized import CODE_RANGES, is_coded
+from kpurun.engine.conversions import quantized
+from kpurun.engine.kernel import Prepared, Site, look_up
 from kpurun.ops.window import Window, window_of
 
-LAST_EXACT_FP32 = 2**24  # of the whole numbers that fp32 holds all of
+LARGEST_TABLE = 1 << 16  # bytes: as many as codes of a map of 16x16 have sums
 
 MAX_POOLS: dict[int, Callable[..., Tensor]] = {
     1: functional.max_pool1d,
@@ -114,24 +115,33 @@ def prepare_global_average_pool(site: Site) -> Prepared:
 
 
 def prepare_global_average_pool_of_codes(site: Site) -> Prepared | None:
-    """The sum of the codes, made real at the end: a twentieth of the time of the mean of reals.
+    """The sum of the codes, and for each sum there is the code of its mean, or the mean itself.
 
-    None where the sum may not be exact in fp32.
+    None where the sum may be beyond int32.
     """
-    (x,), count = site.inputs, prod(site.shapes[0][2:])
-    last = max(map(abs, CODE_RANGES[x.dtype]))
-    if x.scale is None or count * last > LAST_EXACT_FP32:
+    (x,), (target,), count = site.inputs, site.outputs, prod(site.shapes[0][2:])
+    low, high = (count * code for code in CODE_RANGES[x.dtype])
+    if x.scale is None or max(-low, high) > torch.iinfo(torch.int32).max:
         return None
     scale, zero_point = float(np.float32(x.scale)), x.zero_point or 0
-    axes = list(range(2, len(site.shapes[0])))
+    shape = site.output_shapes[0]
 
-    def kernel(operands: Sequence[Tensor]) -> Sequence[Tensor]:
-        # channels-last, the sum runs over rows of channels
-        rows = operands[0].movedim(1, -1).to(torch.float32).movedim(-1, 1)
-        means = rows.sum(axes, keepdim=True).double().div_(count)
-        return (means.sub_(zero_point).mul_(scale).to(torch.float32),)
+    def sums(operands: Sequence[Tensor]) -> Tensor:
+        rows = operands[0].movedim(1, -1).flatten(1, -2)  # of channels
+        return rows.sum(1, dtype=torch.int32).view(shape)
 
-    return Prepared(kernel, takes_codes=True)
+    def means(sums: Tensor) -> Tensor:
+        return sums.double().div_(count).sub_(zero_point).mul_(scale).to(torch.float32)
+
+    gives_codes = is_coded(target) and target.scale is not None and not site.op.epilogue
+    if not gives_codes or high - low >= LARGEST_TABLE:
+        return Prepared(lambda operands: (means(sums(operands)),), takes_codes=True)
+    table = quantized(means(torch.arange(low, high + 1)), target)
+    return Prepared(
+        lambda operands: (look_up(table, sums(operands).sub_(low)),),
+        takes_codes=True,
+        gives_codes=True,
+    )
 
 
 def _window(site: Site) -> Window:

@@ -1,6 +1,7 @@
 """The fast engine against the reference: every op case, every fused form, every special value."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from kpurun.engine.plan import make_plan
 from kpurun.engine.storage import weight_values
 from kpurun.ops import OPS
 from kpurun.ops.types import OpError
-from tests.kpurun.programs import ProgramBuilder, inputs_of, program_of
+from tests.kpurun.programs import IMAGE, ProgramBuilder, classifier, inputs_of, program_of
 from tests.op_cases import CASES
 
 UNIT_IN_LAST_PLACE = {KPUPrecision.FP16: 2.0**-10, KPUPrecision.BF16: 2.0**-7}
@@ -277,3 +278,11 @@ def test_an_index_out_of_range_is_an_error_not_a_value(run):
     program = builder.program(builder.op("Gather", table, ids))
     with pytest.raises(OpError, match="index 4 is out of range for axis 0 of size 4"):
         run(program, {"ids": np.array([0, 4])})
+
+
+def test_concurrent_runs_leave_the_precision_of_the_process_as_it_was():
+    engine = FastEngine(classifier())
+    before = torch.backends.mkldnn.conv.fp32_precision
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: engine.run({"image": IMAGE}), range(200)))
+    assert torch.backends.mkldnn.conv.fp32_precision == before != "ieee"

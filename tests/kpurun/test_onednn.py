@@ -1,6 +1,7 @@
 """oneDNN's convolutions through its C interface: what is asked for is what is computed."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kpurun.engine.onednn import convolution as convolution_module
+from kpurun.engine.arithmetic import one_at_a_time
 from kpurun.engine.onednn import library, trials
 from kpurun.engine.onednn.convolution import ELTWISE, Convolution, Factors, Finish, Geometry
 from kpurun.engine.onednn.library import UnimplementedError
@@ -116,9 +117,20 @@ def test_without_the_package_there_are_no_integer_kernels(monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_does_not_wait_for_a_call_of_its_parent():
     """As after a fork while another thread was in a call."""
-    with convolution_module._one_call:
-        child = os.fork()
-        if child == 0:
-            os._exit(int(convolution_module._one_call.locked()))
-        _, status = os.waitpid(child, 0)
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def call() -> None:
+        with one_at_a_time():
+            is_held.set()
+            may_go.wait()
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    is_held.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(int(not one_at_a_time().acquire(blocking=False)))
+    _, status = os.waitpid(child, 0)
+    may_go.set()
+    caller.join()
     assert os.waitstatus_to_exitcode(status) == 0

@@ -1,7 +1,5 @@
 """A convolution of codes as one primitive: weights packed, scales, bias and post-ops inside."""
 
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kpurun.engine.arithmetic import one_at_a_time
 from kpurun.engine.onednn.library import (
     DIMENSIONS,
     Argument,
@@ -98,24 +97,11 @@ class Finish:
     dtype: torch.dtype = torch.float32
 
 
-# One call at a time: primitives share the scratchpad, and a memory's address is set before its
-# call. Every call uses all cores anyway.
-_one_call = threading.Lock()
 _scratchpad = torch.empty(0, dtype=torch.uint8)
 
 
-def _unlock() -> None:
-    """In a child process: another thread of the parent may have been in a call."""
-    global _one_call
-    _one_call = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock)
-
-
 def _scratch(size: int) -> int:
-    """Address of `size` bytes that belong to whoever holds the lock."""
+    """Address of `size` bytes that belong to whoever is in a call."""
     global _scratchpad
     if _scratchpad.numel() < size:
         _scratchpad = torch.empty(size, dtype=torch.uint8)
@@ -126,11 +112,18 @@ class Convolution:
     """Made once, called many times, from any thread."""
 
     def __init__(
-        self, geometry: Geometry, weight: Tensor, factors: Factors, finish: Finish
+        self,
+        geometry: Geometry,
+        weight: Tensor,
+        factors: Factors,
+        finish: Finish,
+        place: Tensor | None = None,
     ) -> None:
-        """weight: int8 codes. Raises UnimplementedError, also where there is no library."""
+        """weight: int8 codes; place: channels-last, for the result, which is new memory without.
+        Raises UnimplementedError, also where there is no library."""
         library = loaded_library()
         self._new_result = geometry.result, finish.dtype
+        self._place = place
         source = described_channels_last(library, geometry.maps, torch.uint8)
         target = described_channels_last(library, geometry.result, finish.dtype)
         descriptor = _descriptor(library, geometry, source, target, finish)
@@ -152,22 +145,23 @@ class Convolution:
         listed = [Argument(index, each.pointer) for index, each in memories.items()]
         self._arguments = (Argument * len(listed))(*listed)
         self._primitive = library.new("primitive_create", descriptor)
-        self._call = (self._primitive, library.stream, len(listed), self._arguments)
+        stream = library.stream.pointer.value
+        self._call = (self._primitive.pointer.value, stream, len(listed), self._arguments)
         self._execute = library.functions["primitive_execute"]
-        self._set_address = library.functions["memory_set_data_handle"]
 
     def __call__(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """x: uint8 maps, channels-last. added: what the result is added to, and overwrites."""
-        if added is None:
+        out = self._place if added is None else added
+        if out is None:
             shape, dtype = self._new_result
             out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
-        else:
-            out = added
-        with _one_call:
-            self._set_address(self._source, x.data_ptr())
-            self._set_address(self._target, out.data_ptr())
+        with (
+            one_at_a_time()
+        ):  # primitives share the scratchpad, and are told addresses before a call
+            self._source.be_at(x.data_ptr())
+            self._target.be_at(out.data_ptr())
             if self._scratch_bytes:
-                self._set_address(self._scratch, _scratch(self._scratch_bytes))
+                self._scratch.be_at(_scratch(self._scratch_bytes))
             check(self._execute(*self._call), "primitive_execute")
         return out
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kpurun.engine.onednn.library import DIMENSIONS, Handle, Library
+from kpurun.engine.onednn.library import DIMENSIONS, Handle, Library, check
 
 DATA_TYPES = {torch.float32: 3, torch.int32: 4, torch.int8: 5, torch.uint8: 6}  # dnnl_data_type_t
 ANY_LAYOUT = 1  # dnnl_format_tag_any
@@ -46,6 +46,13 @@ class Memory:
 
     def __init__(self, library: Library, descriptor: Handle | int, tensor: Tensor | None) -> None:
         self._tensor = tensor
-        pointer = None if tensor is None else tensor.data_ptr()
-        self._handle = library.new("memory_create", descriptor, library.engine, pointer)
-        self._as_parameter_ = self.pointer = self._handle.pointer
+        self._address = None if tensor is None else tensor.data_ptr()
+        self._handle = library.new("memory_create", descriptor, library.engine, self._address)
+        self._set_address = library.functions["memory_set_data_handle"]
+        self.pointer = self._handle.pointer
+
+    def be_at(self, address: int) -> None:
+        """The next call finds the tensor there; most often it is there already."""
+        if address != self._address:
+            check(self._set_address(self.pointer, address), "memory_set_data_handle")
+            self._address = address
