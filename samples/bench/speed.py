@@ -17,7 +17,7 @@ from samples.bench.subjects import Subject
 
 ROUNDS = 15
 SLOWDOWN_BAR = 1.5
-BLOCKS = 5
+BLOCKS, WARM_UP = 3, 5
 HEADER = ("network", "eager ms", "kpurun ms", "kpurun / eager", "onnxruntime / eager")
 
 
@@ -56,7 +56,7 @@ def alternate(runs: dict[str, Run], image: np.ndarray, rounds: int) -> dict[str,
 def in_blocks(
     runs: dict[str, Run], image: np.ndarray, rounds: int, pause_seconds: float
 ) -> dict[str, list[float]]:
-    """Seconds of each run, BLOCKS times a few in a row after two to wake its threads.
+    """Seconds of each run, BLOCKS times some in a row behind WARM_UP that wake its threads.
 
     pause_seconds: before each block, for threads of the one before that still wait in a loop.
     """
@@ -64,8 +64,8 @@ def in_blocks(
     for _ in range(BLOCKS):
         for name, run in runs.items():
             sleep(pause_seconds)
-            seconds = [timed(run, image) for _ in range(2 + -(-rounds // BLOCKS))]
-            times[name] += seconds[2:]
+            seconds = [timed(run, image) for _ in range(WARM_UP + -(-rounds // BLOCKS))]
+            times[name] += seconds[WARM_UP:]
     return times
 
 

@@ -1,7 +1,7 @@
 """A convolution of codes as one primitive: weights packed, scales, bias and post-ops inside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -122,6 +122,7 @@ class Convolution:
         """weight: int8 codes; place: channels-last, for the result, which is new memory without.
         Raises UnimplementedError, also where there is no library."""
         library = loaded_library()
+        factors, finish = _in_units_of_result(factors, finish)
         self._new_result = geometry.result, finish.dtype
         self._place = place
         source = described_channels_last(library, geometry.maps, torch.uint8)
@@ -166,6 +167,29 @@ class Convolution:
         return out
 
 
+def _in_units_of_result(factors: Factors, finish: Finish) -> tuple[Factors, Finish]:
+    """The same with the scales of operand and result in those of the filters, where the activation
+    allows it: of three multiplications of every sum one is left."""
+    name, parameters = finish.activation
+    is_homogeneous = name in ("none", "relu", "hardtanh") and finish.dtype is not torch.float32
+    unit = finish.scale if is_homogeneous else 1.0
+    factors = replace(
+        factors,
+        x_scale=1.0,
+        weight_scales=(factors.weight_scales.double() * (factors.x_scale / unit)).float(),
+    )
+    if unit == 1.0:
+        return factors, finish
+    added = finish.added
+    return factors, replace(
+        finish,
+        bias=None if finish.bias is None else (finish.bias.double() / unit).float(),
+        added=None if added is None else (added[0] / unit, added[1]),
+        activation=(name, tuple(bound / unit for bound in parameters)),
+        scale=1.0,
+    )
+
+
 def _descriptor(
     library: Library, geometry: Geometry, source: Handle, target: Handle, finish: Finish
 ) -> Handle:
@@ -196,8 +220,8 @@ def _attributes(library: Library, geometry: Geometry, finish: Finish) -> Handle:
     attributes = library.new("primitive_attr_create")
     library.call("primitive_attr_set_scratchpad_mode", attributes, USER_SCRATCHPAD)
     each_filter = 1 if geometry.groups == 1 else 3  # bits of the axes that it spans
-    scaled = {SOURCE: 0, WEIGHTS: each_filter}
-    if finish.dtype is not torch.float32:
+    scaled = {WEIGHTS: each_filter}
+    if finish.scale != 1.0:
         scaled[TARGET] = 0
     for argument, mask in scaled.items():
         library.call("primitive_attr_set_scales_mask", attributes, argument, mask)
@@ -217,11 +241,8 @@ def _attributes(library: Library, geometry: Geometry, finish: Finish) -> Handle:
 
 def _constants(geometry: Geometry, factors: Factors, finish: Finish) -> dict[int, Tensor]:
     """By index, for all but the weight."""
-    constants = {
-        SCALES | SOURCE: torch.tensor([factors.x_scale]),
-        SCALES | WEIGHTS: factors.weight_scales.contiguous(),
-    }
-    if finish.dtype is not torch.float32:
+    constants = {SCALES | WEIGHTS: factors.weight_scales.contiguous()}
+    if finish.scale != 1.0:
         constants[SCALES | TARGET] = torch.tensor([finish.scale])
     if geometry.is_shifted:
         constants[ZERO_POINTS | SOURCE] = torch.tensor([factors.x_zero_point], dtype=torch.int32)
