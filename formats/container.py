@@ -31,11 +31,12 @@ __all__ = [
     "write_file",
 ]
 
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 VERSION = f"{MAJOR}.{MINOR}"
 QUANTIZATION = "quantization"  # codes of real numbers, ops of different precisions: since 1.1
 PREFETCH = "prefetch"  # L2 buffers filled ahead of their op, or more tiles ahead than L1: since 1.2
-KNOWN_FEATURES = frozenset({QUANTIZATION, PREFETCH})
+PARTS = "parts"  # tensors that are boxes of others: since 1.3
+KNOWN_FEATURES = frozenset({QUANTIZATION, PREFETCH, PARTS})
 MANIFEST = "manifest.json"
 PROGRAM, PROFILE = "kpu-program", "kpu-profile"
 MEMBERS = {
@@ -179,7 +180,8 @@ def _features(program: KPUProgram) -> tuple[str, ...]:
     is_ahead = any(buffer.prefetch_ops for buffer in program.buffers) or any(
         distance > 1 for distance in distances
     )
-    needed = {QUANTIZATION: is_quantized or is_mixed, PREFETCH: is_ahead}
+    has_parts = any(tensor.starts for tensor in program.tensors.values())
+    needed = {QUANTIZATION: is_quantized or is_mixed, PREFETCH: is_ahead, PARTS: has_parts}
     return tuple(sorted(feature for feature, is_needed in needed.items() if is_needed))
 
 

@@ -8,6 +8,7 @@ before it during which it is filled.
 from collections.abc import Iterator
 
 from formats.overlap import Placement, overlaps
+from formats.precision import BITS
 from formats.program import Buffer, KPUProgram, KPUTensor, MemoryType
 
 STAGING = (MemoryType.SRAM_L1, MemoryType.SRAM_L2)
@@ -127,19 +128,27 @@ def _place(
 
 
 def _views(program: KPUProgram) -> Iterator[str]:
-    """A view names the bytes of a root: all of them, in place, in a type of the same kind."""
+    """A view names the bytes of a root, all of them or a box, in a type of the same kind."""
     makers = {tensor_id: op for op in program.ops for tensor_id in op.output_ids}
     for tensor in program.tensors.values():
-        if tensor.alias_of is None:
-            continue
         what = f"tensor {tensor.id!r}"
+        if tensor.alias_of is None:
+            if tensor.starts:
+                yield f"{what} begins at {list(tensor.starts)} of no other tensor"
+            continue
         root = program.tensors.get(tensor.alias_of)
         if root is None or root.alias_of is not None:
             yield f"{what} is a view of {tensor.alias_of!r}, which is no tensor with its own bytes"
         elif _extent(root) != _extent(tensor):
-            yield f"{what} does not have the place, size and type of {root.id!r}, its root"
+            yield f"{what} does not have the place and type of {root.id!r}, its root"
+        elif tensor.starts and not _is_box(tensor, root):
+            yield f"{what} is no box in {root.id!r}, its root, at {list(tensor.starts)}"
+        elif not tensor.starts and root.size_bytes != tensor.size_bytes:
+            yield f"{what} does not have the size of {root.id!r}, its root"
         elif (root.scale, root.zero_point or 0) != (tensor.scale, tensor.zero_point or 0):
             yield f"{what} has other codes than {root.id!r}, its root"
+        elif tensor.starts:
+            continue  # who may write there, the machine knows
         elif tensor.id not in makers or not any(
             root.id in (source, program.tensors[source].alias_of)
             for source in makers[tensor.id].input_ids
@@ -148,7 +157,23 @@ def _views(program: KPUProgram) -> Iterator[str]:
 
 
 def _extent(tensor: KPUTensor) -> tuple[object, ...]:
-    return tensor.layout.memory_type, tensor.layout.base_address, tensor.size_bytes, tensor.dtype
+    return tensor.layout.memory_type, tensor.layout.base_address, tensor.dtype
+
+
+def _is_box(tensor: KPUTensor, root: KPUTensor) -> bool:
+    """Whole elements of the same order, inside of the root."""
+    is_alike = len(tensor.starts) == len(tensor.shape) == len(root.shape)
+    is_apart = not (tensor.is_weight or tensor.is_input or tensor.is_output)
+    return (
+        is_alike
+        and is_apart
+        and tensor.layout.format == root.layout.format
+        and BITS[tensor.dtype] >= 8
+        and all(
+            type(start) is int and 0 <= start <= whole - size
+            for start, size, whole in zip(tensor.starts, tensor.shape, root.shape, strict=True)
+        )
+    )
 
 
 def _buffer_name(buffer: Buffer) -> str:

@@ -64,7 +64,8 @@ class TileConfig:
 class KPUTensor:
     """A tensor of the program. `dtype` is what is stored; `host_dtype` what a user gives or gets.
 
-    `alias_of` names the tensor whose bytes this one is a view of (same address, same bytes).
+    `alias_of` names the tensor whose bytes this one is a view of (same address): all of them, or,
+    with `starts`, the box of its own shape that begins there.
 
     A stored code q stands for (q - zero_point) · scale. A weight may have many scales instead:
     `scales` names the fp32 tensor that holds them, one per index of `scale_axis` (shape [n]), or
@@ -84,6 +85,7 @@ class KPUTensor:
     is_output: bool = False
     host_dtype: str = "float32"
     alias_of: str | None = None
+    starts: tuple[int, ...] = ()
     scales: str | None = None
     scale_axis: int = 0
     group_size: int = 0

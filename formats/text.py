@@ -102,7 +102,8 @@ def _tensors(program: KPUProgram) -> Iterator[str]:
             groups = f" groups of {tensor.group_size}" if tensor.group_size else ""
             words.append(f"scales %{tensor.scales} axis {tensor.scale_axis}{groups}")
         if tensor.alias_of:
-            words.append(f"view of %{tensor.alias_of}")
+            place = f" at {list(tensor.starts)}" if tensor.starts else ""
+            words.append(f"view of %{tensor.alias_of}{place}")
         if tensor.name not in ("", tensor.id):
             words.append(f"name {tensor.name}")
         yield " ".join(words)

@@ -20,12 +20,13 @@ from formats.files import Source as FileSource
 from formats.files import Target
 from formats.precision import KPUPrecision
 from formats.program import KPUProgram, Quantization
-from kpuc.aliases import alias_roots
+from kpuc.aliases import aliases
 from kpuc.emit import Source, emit
 from kpuc.graph import Graph, graph_hash
 from kpuc.passes.dead_code import eliminate_dead_code
 from kpuc.passes.fold import fold
 from kpuc.passes.fuse import fuse
+from kpuc.passes.join import join_in_place
 from kpuc.passes.layout import assign_layout
 from kpuc.passes.legalise import legalise
 from kpuc.passes.separate_outputs import separate_outputs
@@ -68,7 +69,7 @@ def passes(config: KPUConfig) -> list[Pass]:
 
 def pass_names(config: KPUConfig) -> list[str]:
     """Names that `--stop-after` takes."""
-    return ["lower", *(name for name, _ in passes(config)), "layout"]
+    return ["lower", *(name for name, _ in passes(config)), "layout", "join"]
 
 
 def _nobody(stage: str, graph: Graph | None, formats: Formats) -> None:
@@ -104,10 +105,12 @@ def plan_graph(
         observe("quantise", graph, {})
     graph, storage, formats = assign_layout(graph, storage, config)
     observe("layout", graph, formats)
-    roots = alias_roots(graph, storage, formats)
-    order = schedule(graph, storage.dtypes, roots)
+    graph, storage, formats = join_in_place(graph, storage, formats)
+    observe("join", graph, formats)
+    named = aliases(graph, storage, formats)
+    order = schedule(graph, storage.dtypes, named.roots)
     observe("schedule", None, formats)
-    scheduled = Scheduled(graph, order, storage, formats, roots, report)
+    scheduled = Scheduled(graph, order, storage, formats, named, report)
     plan = plan_memory(scheduled, config)
     observe("tile and place", None, formats)
     return scheduled, plan

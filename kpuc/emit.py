@@ -84,6 +84,7 @@ def _tensor(scheduled: Scheduled, value: str, plan: MemoryPlan) -> KPUTensor:
         is_output=value in graph.outputs,
         host_dtype=graph.host_dtypes.get(value, "float32"),
         alias_of=None if root == value else root,
+        starts=scheduled.aliases.starts.get(value, ()),
         scale=params.scale,
         zero_point=None if params.scale is None else params.zero_point,
         scales=params.scales,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from formats.program import MemoryType, Quantization
+from kpuc.aliases import Aliases
 from kpuc.graph import Graph, Node
 from kpuc.schedule import live_ranges, value_bytes
 from kpuc.storage import Storage
@@ -15,16 +16,21 @@ from kpurun.work import Placed, Work, build_work
 class Scheduled:
     """The decisions that are made before memory is planned.
 
-    storage: how values are stored; formats: value -> "NHWC" where it is not "NCHW"; roots: value ->
-    the value whose bytes it names (see kpuc.aliases); quantization: what making codes did.
+    storage: how values are stored; formats: value -> "NHWC" where it is not "NCHW"; aliases: which
+    values have no bytes of their own; quantization: what making codes did.
     """
 
     graph: Graph
     order: tuple[Node, ...]
     storage: Storage
     formats: Mapping[str, str]
-    roots: Mapping[str, str]
+    aliases: Aliases
     quantization: Quantization | None = None
+
+    @property
+    def roots(self) -> Mapping[str, str]:
+        """Value -> the value whose bytes it names."""
+        return self.aliases.roots
 
     @cached_property
     def ranges(self) -> dict[str, tuple[int, int]]:
@@ -43,7 +49,7 @@ class Scheduled:
 
     def is_view(self, node: Node) -> bool:
         """Whether the op makes nothing but another name for bytes that exist."""
-        return self.roots[node.outputs[0]] != node.outputs[0]
+        return node.id in self.aliases.views
 
     def size_bytes(self, value: str) -> int:
         """Stored size of a value."""
@@ -89,4 +95,6 @@ class Scheduled:
             code=self.storage.code(value),
             scale_axis=self.storage.scale_axis(value),
             root=self.roots[value],
+            container=self.graph.types[self.roots[value]].shape,
+            starts=self.aliases.starts.get(value),
         )

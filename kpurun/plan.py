@@ -30,6 +30,7 @@ class AxisPlan:
 class OperandPlan:
     """One operand. `components` groups the axes that share dimensions: (axes, dimensions).
 
+    container, starts: shape of the tensor that it is a box of, and where in that it begins.
     `staged`: it lives in DRAM, so its tiles pass through L2. `memo` keeps what tilings
     have asked for: buffer elements here, traffic in kpurun.traffic.
     """
@@ -38,6 +39,8 @@ class OperandPlan:
     axes: tuple[AxisPlan, ...]
     dims: frozenset[int]
     components: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    container: tuple[int, ...]
+    starts: tuple[int, ...]
     order: tuple[int, ...]
     bits: int
     scattered: bool
@@ -196,6 +199,8 @@ def _operand_plan(operand: Operand, numbers: dict[str, int], sizes: tuple[int, .
         axes=axes,
         dims=frozenset(dim for axis in axes for dim, _ in axis.terms),
         components=_components(axes),
+        container=operand.container or tuple(axis.size for axis in axes),
+        starts=operand.starts or (0,) * len(axes),
         order=physical_order(len(axes), operand.format),
         bits=bits,
         scattered=operand.access.scattered,

@@ -201,7 +201,7 @@ class _Walk:
         axes = range(len(operand.axes))
         spans = tuple(operand.span(axis, *block) for axis in axes)
         if staging or not operand.staged:
-            container = [axis.size for axis in operand.axes]
+            container = list(operand.container)
         else:
             staged = [operand.span(axis, *l2_block) for axis in axes]
             container = [high - low for low, high in staged]

@@ -214,7 +214,8 @@ def _pieces(
     """What each combination of the dimensions' tiles touches along the component's axes: (which
     dimensions change inside the L2 tile, starts in the container, lengths).
 
-    The container is the whole tensor, or the L2 tile of an operand that is staged there.
+    The container is the whole tensor (of a box, that which it is a part of), or the L2 tile of an
+    operand that is staged there.
     """
     axes, dims = component
     starts, sizes = list(loops.starts), list(loops.sizes)
@@ -227,7 +228,7 @@ def _pieces(
         lows, kind = [], []
         for axis in axes:
             low, high = operand.span(axis, starts, sizes)
-            first, end = 0, operand.axes[axis].size
+            first, end = -operand.starts[axis], operand.container[axis] - operand.starts[axis]
             if in_l2_tile:
                 first, end = operand.span(axis, l2_starts, l2_sizes)
             lows.append(low - first)

@@ -11,10 +11,12 @@ from formats.errors import FileError
 from formats.program import KPUOp, KPUProgram, KPUTensor
 from formats.quantized import CODE_RANGES, is_coded
 from kpurun.ops import op_named
+from kpurun.ops.loopnest import Unit
 from kpurun.ops.opdef import Int8Rule, OpDef, complete, infer_types
 from kpurun.ops.types import Attributes, OpError, TensorType
-from kpurun.work import semantic_type
+from kpurun.work import semantic_type, work_of
 
+MOST_PARTS = 4096  # of one tensor
 LARGEST_SUM = 2**31 - 1  # what an accumulator of codes holds
 
 
@@ -34,6 +36,42 @@ def problems(program: KPUProgram) -> Iterator[str]:
             _check(program, op)
         except OpError as error:
             yield f"op {op.id} ({op.op_type}): {error}"
+            return
+    yield from _shared_bytes(program)
+
+
+def _shared_bytes(program: KPUProgram) -> Iterator[str]:
+    """Of a tensor that has parts, every byte is written once: by the op that makes the tensor or
+    one of its parts, unless that op only renames what is there."""
+    whole = {tensor.alias_of for tensor in program.tensors.values() if tensor.starts}
+    written: dict[str, list[KPUTensor]] = {root: [] for root in whole if root is not None}
+    for root in written:
+        if program.tensors[root].is_input or program.tensors[root].is_weight:
+            written[root].append(program.tensors[root])
+    for op in program.get_ops_in_order():
+        made = [program.tensors[tensor_id] for tensor_id in op.output_ids]
+        made = [tensor for tensor in made if (tensor.alias_of or tensor.id) in written]
+        if not made or work_of(program, op).nest.unit is Unit.VIEW:
+            continue
+        for tensor in made:
+            before = written[tensor.alias_of or tensor.id]
+            for other in before:
+                if _share_elements(tensor, other):
+                    yield f"op {op.id} ({op.op_type}): writes {tensor.id!r} over {other.id!r}"
+            before.append(tensor)
+            if len(before) > MOST_PARTS:
+                yield f"tensor {tensor.alias_of!r} is made of more than {MOST_PARTS} parts"
+                return
+
+
+def _share_elements(one: KPUTensor, other: KPUTensor) -> bool:
+    """Whether boxes of one tensor overlap; whoever is no box has all of it."""
+    if not (one.starts and other.starts):
+        return True
+    return all(
+        a < b + length and b < a + size
+        for a, size, b, length in zip(one.starts, one.shape, other.starts, other.shape, strict=True)
+    )
 
 
 def _check(program: KPUProgram, op: KPUOp) -> None:

@@ -5,13 +5,14 @@ The timing model reads nothing else, so the compiler can cost an op before a pro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import add
 from typing import Any
 
 from formats.precision import FLOAT_DTYPES, DType, KPUPrecision
 from formats.program import EpilogueStage, KPUOp, KPUProgram, KPUTensor, MemoryType
 from kpurun.ops import op_named
 from kpurun.ops.loopnest import Access, Axis, LoopNest, Unit
-from kpurun.ops.nests import broadcast_access
+from kpurun.ops.nests import broadcast_access, shifts
 from kpurun.ops.opdef import complete
 from kpurun.ops.types import OpError, TensorType
 
@@ -29,6 +30,8 @@ class Operand:
     memory_type: MemoryType
     format: str = "NCHW"
     is_weight: bool = False
+    container: tuple[int, ...] | None = None  # shape of what it is a box of
+    starts: tuple[int, ...] = ()  # where it begins in that
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Placed:
     code: tuple[float, int] | None = None  # scale and zero point of a tensor with one scale
     scale_axis: int | None = None  # of a weight with many scales: the axis that they follow
     root: str | None = None  # the tensor whose bytes it has, once that is decided
+    container: tuple[int, ...] = ()  # shape of that tensor
+    starts: tuple[int, ...] | None = None  # of a box in it, where that begins
 
 
 def build_work(
@@ -105,8 +110,8 @@ def work_of(program: KPUProgram, op: KPUOp) -> Work:
         op.op_type,
         op.attributes,
         op.epilogue,
-        [_placed(program.tensors[tensor_id]) for tensor_id in op.input_ids],
-        [_placed(program.tensors[tensor_id]) for tensor_id in op.output_ids],
+        [_placed(program, program.tensors[tensor_id]) for tensor_id in op.input_ids],
+        [_placed(program, program.tensors[tensor_id]) for tensor_id in op.output_ids],
         op.precision or program.precision,
         op.operand_count or None,
     )
@@ -123,7 +128,8 @@ def _own_count(epilogue: Sequence[EpilogueStage], read_count: int) -> int:
     return min(stage_operands, default=read_count)
 
 
-def _placed(tensor: KPUTensor) -> Placed:
+def _placed(program: KPUProgram, tensor: KPUTensor) -> Placed:
+    root = program.tensors[tensor.alias_of or tensor.id]
     return Placed(
         tensor_id=tensor.id,
         type=semantic_type(tensor),
@@ -133,7 +139,9 @@ def _placed(tensor: KPUTensor) -> Placed:
         is_weight=tensor.is_weight,
         code=None if tensor.scale is None else (tensor.scale, tensor.zero_point or 0),
         scale_axis=None if tensor.scales is None else tensor.scale_axis,
-        root=tensor.alias_of or tensor.id,
+        root=root.id,
+        container=root.shape,
+        starts=tensor.starts or None,
     )
 
 
@@ -146,6 +154,8 @@ def _touched(placed: Placed, access: Access) -> Operand:
         memory_type=placed.memory_type,
         format=placed.format,
         is_weight=placed.is_weight,
+        container=None if placed.starts is None else placed.container,
+        starts=placed.starts or (),
     )
 
 
@@ -161,6 +171,8 @@ def _on_its_unit(
         return replace(nest, unit=Unit.VECTOR, lane_ops=0)
     if nest.unit is Unit.VIEW and not _is_same_bytes(own[0], writes[0]):
         return replace(nest, unit=Unit.MOVE)
+    if nest.unit is Unit.MOVE and _are_same_places(nest, (*own, *writes)):
+        return replace(nest, unit=Unit.VIEW)
     return nest
 
 
@@ -174,11 +186,26 @@ def _is_same_bytes(source: Placed, view: Placed) -> bool:
     """In the same place and order; channels last, only an unchanged shape keeps the order."""
     in_place = source.memory_type is view.memory_type and source.format == view.format
     is_apart = None not in (source.root, view.root) and source.root != view.root
-    return (
-        in_place
-        and not is_apart
-        and (view.format == "NCHW" or source.type.shape == view.type.shape)
-    )
+    if not in_place or is_apart or source.starts != view.starts:
+        return False
+    keeps_order = view.format == "NCHW" and source.starts is None
+    return keeps_order or source.type.shape == view.type.shape
+
+
+def _are_same_places(nest: LoopNest, operands: Sequence[Placed]) -> bool:
+    """Every point of the nest names one byte of one tensor, whichever operand it is looked for in:
+    parts of it are joined or cut where they lie."""
+    shifted = shifts(nest)
+    if shifted is None or len({operand.root for operand in operands} - {None}) != 1:
+        return False
+    if None in (operand.root for operand in operands):
+        return False
+    origins = {
+        tuple(map(add, operand.starts or [0] * len(shift), shift))
+        for operand, shift in zip(operands, shifted, strict=True)
+    }
+    ranks = {len(operand.container) for operand in operands}
+    return len(origins) == 1 and ranks == {len(nest.dims)}
 
 
 def _epilogue_access(placed: Placed, nest: LoopNest) -> Access:

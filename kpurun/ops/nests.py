@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kpurun.ops.loopnest import Access, Axis, Dim, Role
+from kpurun.ops.loopnest import Access, Axis, Dim, LoopNest, Role
 
 
 def point_dims(shape: Sequence[int]) -> tuple[Dim, ...]:
@@ -27,3 +27,19 @@ def broadcast_access(shape: Sequence[int], output: Access) -> Access:
             for size, axis in zip(shape, aligned, strict=True)
         )
     )
+
+
+def shifts(nest: LoopNest) -> list[tuple[int, ...]] | None:
+    """How far each read, then each write, is shifted against the points of the nest, per axis; None
+    where an operand is anything but a box of them, in their order.
+
+    What is moved along is then a box of one tensor on either side (Concat, Split, Slice).
+    """
+    names = [dim.name for dim in nest.dims]
+    found = []
+    for access in (*nest.reads, *nest.writes):
+        terms = [axis.terms for axis in access.axes]
+        if access.scattered or terms != [((name, 1),) for name in names]:
+            return None
+        found.append(tuple(axis.offset for axis in access.axes))
+    return found

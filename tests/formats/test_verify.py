@@ -264,8 +264,8 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     ),
     "view of itself": (tensor("flat", alias_of="flat"), "no tensor with its own bytes"),
     "view elsewhere": (tensor("flat", base_address=4096), "does not have the place"),
-    "view larger": (tensor("flat", shape=(1, 128)), "does not have the place, size"),
-    "view of another type": (tensor("flat", dtype=DType.BF16), "does not have the place, size and"),
+    "view larger": (tensor("flat", shape=(1, 128)), "does not have the size of"),
+    "view of another type": (tensor("flat", dtype=DType.BF16), "does not have the place and type"),
     "view of other codes": (
         both(
             tensor("features", dtype=DType.UINT8, scale=0.5, zero_point=3),
@@ -276,6 +276,20 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "view of what its op does not read": (
         tensor("flat", alias_of="residual", memory_type=DRAM, shape=(4,), base_address=576),
         "does not read that",
+    ),
+    "part of nothing": (tensor("flat", alias_of=None, starts=(0, 0)), "of no other tensor"),
+    "part of another rank": (tensor("flat", starts=(0, 0)), "'flat' is no box in 'features'"),
+    "part beyond its root": (
+        tensor("flat", shape=(1, 4, 2, 4), starts=(0, 0, 3, 0)),
+        "is no box in 'features', its root, at .0, 0, 3, 0.",
+    ),
+    "part before its root": (
+        tensor("flat", shape=(1, 4, 2, 4), starts=(0, -1, 0, 0)),
+        "is no box in",
+    ),
+    "part in another order": (
+        tensor("flat", shape=(1, 4, 2, 4), starts=(0, 0, 0, 0), format="NHWC"),
+        "is no box in",
     ),
     "buffer of no op": (buffer(0, op_id="ghost"), "no op of that id touches"),
     "buffer of a stranger": (buffer(0, tensor_id="mean"), "no op of that id touches"),

@@ -4,7 +4,7 @@ import pytest
 
 from formats.config import KPUConfig
 from formats.precision import KPUPrecision
-from kpuc.aliases import alias_roots
+from kpuc.aliases import aliases
 from kpuc.graph import Graph
 from kpuc.placement import live_in_dram
 from kpuc.precision import float_storage
@@ -18,7 +18,7 @@ FP16 = KPUPrecision.FP16
 def scheduled(graph: Graph) -> Scheduled:
     """In source order, all NCHW."""
     storage = float_storage(graph, FP16)
-    return Scheduled(graph, graph.nodes, storage, {}, alias_roots(graph, storage, {}))
+    return Scheduled(graph, graph.nodes, storage, {}, aliases(graph, storage, {}))
 
 
 def in_dram(graph: Graph, capacity_bytes: int, staging_bytes: int = 0, least: int = 0) -> set[str]:

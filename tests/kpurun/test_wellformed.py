@@ -138,3 +138,33 @@ def test_an_integer_result_has_no_codes():
     coded = replace(program.tensors[made], dtype=DType.UINT8, scale=1.0)
     with pytest.raises(FileError, match=r"gives int64 \[2\], but its outputs are fp32 \[2\]"):
         require_wellformed(replace(program, tensors={**program.tensors, made: coded}))
+
+
+def parts(*starts, **changes):
+    """Two results of four channels as parts of their concatenation, at `starts`."""
+    builder = ProgramBuilder()
+    x = builder.input("x", (1, 4, 2, 2))
+    a, b = builder.op("Relu", x, name="a"), builder.op("Sigmoid", x, name="b")
+    whole = builder.op("Concat", a, b, axis=1, name="whole")
+    program = builder.program(builder.op("Relu", whole, name="last"))
+    root = program.tensors[whole]
+    made = {
+        name: replace(program.tensors[name], alias_of=whole, starts=at, layout=root.layout)
+        for name, at in zip((a, b), starts, strict=True)
+    }
+    return replace(program, tensors={**program.tensors, **made, **changes})
+
+
+def test_parts_beside_each_other_are_well_formed():
+    assert list(problems(parts((0, 0, 0, 0), (0, 4, 0, 0)))) == []
+
+
+def test_parts_that_overlap_are_named():
+    (problem, *_) = problems(parts((0, 0, 0, 0), (0, 3, 0, 0)))
+    assert problem == "op b (Sigmoid): writes 'b_out' over 'a_out'"
+
+
+def test_parts_in_the_wrong_order_are_written_over_by_the_concatenation():
+    """It would have to move them, to where they are."""
+    (problem, *_) = problems(parts((0, 4, 0, 0), (0, 0, 0, 0)))
+    assert problem == "op whole (Concat): writes 'whole_out' over 'a_out'"

@@ -20,7 +20,9 @@ from kpurun.engine.tiled.kernels import KERNELS
 from kpurun.engine.tiled.memory import RAW_TYPES, Held, Memories, first_of, hold, whole
 from kpurun.engine.tiled.player import Commands, OpPlayer, Route, named
 from kpurun.engine.tiled.tile import decoded, encoded, values_kept
+from kpurun.ops import op_named
 from kpurun.ops.loopnest import Unit
+from kpurun.ops.opdef import complete
 from kpurun.tiles import tile_commands
 from kpurun.work import work_of
 
@@ -129,12 +131,15 @@ class _Run:
         return ahead or OpPlayer(self._program, op, self._memories, self._homes)
 
     def _view(self, op: KPUOp) -> None:
-        """Another name for bytes that are there already."""
-        tensor = self._program.tensors[op.output_ids[0]]
-        home = self._home(tensor)
-        home.put[...] = self._homes[op.input_ids[0]].put.reshape(tensor.shape)
-        home.filled[...] = True
-        self._homes[tensor.id] = home
+        """Other names for bytes that are there already."""
+        there = [self._homes[tensor_id].put for tensor_id in op.input_ids[: op.operand_count]]
+        record = op_named(op.op_type)
+        named = record.compute(complete(record, op.attributes), *there)
+        for tensor_id, bits in zip(op.output_ids, named, strict=True):
+            home = self._home(self._program.tensors[tensor_id])
+            home.put[...] = bits
+            home.filled[...] = True
+            self._homes[tensor_id] = home
 
     def _compare(
         self, op: KPUOp, expected: tuple[Expected, ...], player: OpPlayer | None = None

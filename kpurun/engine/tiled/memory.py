@@ -5,8 +5,9 @@ in a byte each). Whoever reads a box is told if its bytes are no longer those th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Memories:
             if tensor.layout.memory_type is MemoryType.DRAM
         )
         sizes[MemoryType.DRAM] = max(ends, default=0)
+        self._tensors = program.tensors
         self._bytes = {memory: np.zeros(size, np.uint8) for memory, size in sizes.items()}
         self.log = Log()
 
@@ -65,19 +67,26 @@ class Memories:
                 f"of which {available.size:,} bytes are in use"
             )
         content = available[address : address + size_bytes]
-        return Box(content, memory, address, shape, order, bits, self.log)
+        inside = (slice(None),) * len(shape)
+        return Box(content, memory, address, shape, order, bits, self.log, shape, inside)
 
     def home(self, tensor: KPUTensor) -> "Box":
         """Where a whole tensor lives."""
         layout = tensor.layout
         order = physical_order(len(tensor.shape), layout.format)
         bits = BITS[tensor.dtype]
-        return self.box(layout.memory_type, layout.base_address, tensor.shape, order, bits)
+        root = self._tensors[tensor.alias_of or tensor.id] if tensor.starts else tensor
+        box = self.box(layout.memory_type, layout.base_address, root.shape, order, bits)
+        if not tensor.starts:
+            return box
+        ends = map(add, tensor.starts, tensor.shape)
+        return replace(box, shape=tensor.shape, inside=tuple(map(slice, tensor.starts, ends)))
 
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Elements of `shape` in some bytes of a memory."""
+    """Elements of `shape` in some bytes of a memory: `inside` of those of `container`, which are
+    packed."""
 
     content: np.ndarray
     memory: MemoryType
@@ -86,6 +95,8 @@ class Box:
     order: tuple[int, ...]
     bits: int
     log: Log = field(repr=False)
+    container: tuple[int, ...]
+    inside: tuple[slice, ...]
 
     def read(self, where: Where) -> np.ndarray:
         """The bits of some elements."""
@@ -111,7 +122,11 @@ class Box:
         """Make every byte another one: what was there is lost before anything is put there."""
         everything = (slice(None),) * len(self.shape)
         self.log.add(self.memory, self.bits, lambda: self._addresses(everything))
-        np.invert(self.content, out=self.content)
+        if self.shape == self.container:
+            np.invert(self.content, out=self.content)
+        else:  # of whole bytes
+            elements = self._elements()
+            np.invert(elements, out=elements)
 
     def last_author(self, where: Where, index: tuple[int, ...]) -> str:
         """Who last wrote to an element, in this box or another one that shares its bytes."""
@@ -122,18 +137,24 @@ class Box:
         """Of the first byte of each of some elements."""
         return self.address + self._flat(where) * self.bits // 8
 
+    @property
+    def _part(self) -> Any:
+        """Selects `inside`, also where there are no axes."""
+        return (*self.inside, ...)
+
     def _elements(self) -> np.ndarray:
         """A view of the bytes with the axes of the shape."""
         physical = self.content.view(RAW_TYPES[self.bits])
-        shaped = physical.reshape([self.shape[axis] for axis in self.order])
-        return shaped.transpose([self.order.index(axis) for axis in range(len(self.order))])
+        shaped = physical.reshape([self.container[axis] for axis in self.order])
+        turned = shaped.transpose([self.order.index(axis) for axis in range(len(self.order))])
+        return np.asarray(turned[self._part])
 
     def _flat(self, where: Where) -> np.ndarray:
         """Numbers of the elements in memory."""
-        sizes = [self.shape[axis] for axis in self.order]
-        numbers = np.arange(prod(self.shape)).reshape(sizes)
+        sizes = [self.container[axis] for axis in self.order]
+        numbers = np.arange(prod(self.container)).reshape(sizes)
         turned = numbers.transpose([self.order.index(axis) for axis in range(len(self.order))])
-        return np.asarray(turned[_selection(where, self.shape)])
+        return np.asarray(turned[self._part][_selection(where, self.shape)])
 
 
 def _selection(where: Where, shape: tuple[int, ...]) -> Where:

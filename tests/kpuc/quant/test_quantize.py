@@ -112,13 +112,13 @@ def test_nodes_one_by_one_give_what_the_program_gives_code_for_code():
 
 def compile_graph_of(trial):
     """A program of a trial as it is."""
-    from kpuc.aliases import alias_roots
+    from kpuc.aliases import aliases
     from kpuc.emit import Source, emit
     from kpuc.plan import plan_memory
     from kpuc.scheduled import Scheduled
 
-    roots = alias_roots(trial.graph, trial.storage, {})
-    scheduled = Scheduled(trial.graph, trial.graph.nodes, trial.storage, {}, roots)
+    named = aliases(trial.graph, trial.storage, {})
+    scheduled = Scheduled(trial.graph, trial.graph.nodes, trial.storage, {}, named)
     return emit(scheduled, plan_memory(scheduled, KPUConfig()), KPUConfig(), Source())
 
 
