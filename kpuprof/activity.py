@@ -52,7 +52,7 @@ def activity(profile: Profile, most_spans: int = MOST_SPANS) -> tuple[UnitActivi
     if any(f"command.{column}" not in events for column in columns):
         return ()
     every = Spans(*(events[f"command.{column}"] for column in columns))
-    _require_sound(every, profile)
+    require_sound_commands(profile)
     total = max(1, profile.metrics.total_cycles)
     gap = 0 if len(every) <= most_spans else max(1, total // RESOLUTION)
     found = []
@@ -64,14 +64,16 @@ def activity(profile: Profile, most_spans: int = MOST_SPANS) -> tuple[UnitActivi
     return tuple(found)
 
 
-def _require_sound(spans: Spans, profile: Profile) -> None:
-    """FileError where a command is of no op or outside the run."""
-    columns = (spans.starts, spans.ends, spans.ops, spans.kinds)
+def require_sound_commands(profile: Profile) -> None:
+    """FileError where a command is of no op, of no kind or outside the run."""
+    names = ("start_cycle", "end_cycle", "op", "kind")
+    starts, ends, ops, kinds = columns = [profile.events[f"command.{name}"] for name in names]
     is_sound = (
         all(column.dtype.kind == "i" for column in columns)
-        and ((spans.ops >= 0) & (spans.ops < len(profile.program.ops))).all()
-        and ((spans.starts >= 0) & (spans.starts <= spans.ends)).all()
-        and (spans.ends <= profile.metrics.total_cycles).all()
+        and ((ops >= 0) & (ops < len(profile.program.ops))).all()
+        and ((kinds >= 0) & (kinds < len(COMMAND_KINDS))).all()
+        and ((starts >= 0) & (starts <= ends)).all()
+        and (ends <= profile.metrics.total_cycles).all()
     )
     if not is_sound:
         raise FileError(f"{profile.program.name}: a command is of no op or outside the run")

@@ -107,17 +107,22 @@ def _bandwidth(
     return SpeedOfLight(name, share, bytes_per_second * 1e-9, peak_gbps, "GB/s", share * cycles)
 
 
+def on_lanes(row: OpRow, peaks: Peaks) -> bool:
+    """Whether the vector lanes have more to do for an op than the arrays."""
+    return row.lane_ops / peaks.lane_ops > row.macs / peaks.macs[row.precision]
+
+
 def roofline_points(rows: list[OpRow], peaks: Peaks) -> Iterator[RooflinePoint]:
     """A point per op that computes; moves and views have no arithmetic to place."""
     for index, row in enumerate(rows):
-        on_lanes = row.lane_ops / peaks.lane_ops > row.macs / peaks.macs[row.precision]
-        operations = row.lane_ops if on_lanes else OPS_PER_MAC * row.macs
+        is_vector = on_lanes(row, peaks)
+        operations = row.lane_ops if is_vector else OPS_PER_MAC * row.macs
         if not operations or not row.cycles:
             continue
         yield RooflinePoint(
             row=row,
             index=index,
-            unit="vector lanes" if on_lanes else "arrays",
+            unit="vector lanes" if is_vector else "arrays",
             gops=peaks.gops(operations / row.cycles),
             dram_intensity=operations / row.dram_bytes if row.dram_bytes else None,
             l2_intensity=operations / row.moved_bytes if row.moved_bytes else None,

@@ -30,11 +30,22 @@ def traces(timeline: Timeline, limit: int, with_power: bool) -> Traces:
 
     command: op (its index in scheduled order), kind (of COMMAND_KINDS), step (which L1 tile),
     start_cycle, end_cycle (half-open), bytes, and operand: which of the op's reads, or of its
-    results, moves (-1 of a compute). power: start_cycle, watts (until the next row's start).
+    results, moves (-1 of a compute). busy_from_cycle: from when on it works without interruption
+    (a load ahead of its op may have begun before).
+    power: start_cycle, watts (until the next row's start).
     """
     rows = [_row(timeline, index, task) for index, task in islice(timeline.tasks(), limit)]
     count = sum(len(played.tasks) for played in timeline.played)
-    names = ("op", "kind", "operand", "step", "start_cycle", "end_cycle", "bytes")
+    names = (
+        "op",
+        "kind",
+        "operand",
+        "step",
+        "start_cycle",
+        "end_cycle",
+        "bytes",
+        "busy_from_cycle",
+    )
     table = np.array(rows, np.int64).reshape(-1, len(names))
     columns = {f"command.{name}": table[:, place].copy() for place, name in enumerate(names)}
     left_out = {"command": count - len(rows)}
@@ -77,6 +88,7 @@ def _row(timeline: Timeline, index: int, task: Task) -> tuple[int, ...]:
         start + task.start,
         start + task.end,
         moved_bytes,
+        start + max(task.start, task.resumed),
     )
 
 

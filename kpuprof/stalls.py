@@ -1,0 +1,88 @@
+"""When no array and no lane works for an op, and what it waits for then."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from formats.profile import COMMAND_KINDS, Profile
+
+CAUSES = ("DRAM", "block mover", "dispatch")  # what works meanwhile; at last nothing does
+COMPUTE = COMMAND_KINDS.index("compute")
+LAST_OF_DRAM = COMMAND_KINDS.index("store to DRAM")
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Half-open range of cycles in which an op (its index in scheduled order) waits for a cause."""
+
+    op: int
+    cause: str
+    start: int
+    end: int
+
+
+def stalls(profile: Profile) -> Iterator[Stall]:
+    """Of every op in order; of each op the cycles of a cause add up to what the profile says.
+
+    Needs all commands of a simulation (see `has_all_commands`).
+    """
+    events = profile.events
+    kinds, ops = events["command.kind"], events["command.op"]
+    starts, ends = events["command.busy_from_cycle"], events["command.end_cycle"]
+    firsts = np.searchsorted(ops, np.arange(len(profile.program.ops) + 1))
+    for op, begin in enumerate(events["op.start_cycle"].tolist()):
+        own = slice(firsts[op], firsts[op + 1])
+        moving = kinds[own] != COMPUTE
+        on_bus = kinds[own] <= LAST_OF_DRAM
+        spans = np.stack([np.maximum(starts[own], begin), ends[own]], axis=1)
+        busy = [_joined(spans[~moving]), _joined(spans[moving & on_bus]), _joined(spans[moving])]
+        yield from _of_op(op, begin, int(events["op.end_cycle"][op]), busy)
+
+
+def has_all_commands(profile: Profile) -> bool:
+    """Whether the profile is of a simulation that kept every command."""
+    left_out = profile.options.get("left_out") or {}
+    return "command.busy_from_cycle" in profile.events and "command" not in left_out
+
+
+def _of_op(op: int, begin: int, end: int, busy: list[list[tuple[int, int]]]) -> Iterator[Stall]:
+    """What is left of the op's cycles, taken by one resource after the other."""
+    left = [(begin, end)]
+    computing, *others = busy
+    left = _without(left, computing)
+    for cause, working in zip(CAUSES, (*others, []), strict=True):
+        remaining = _without(left, working) if working else left
+        waiting = _without(left, remaining) if cause != CAUSES[-1] else left
+        yield from (Stall(op, cause, *span) for span in waiting)
+        left = remaining
+
+
+def _joined(spans: np.ndarray) -> list[tuple[int, int]]:
+    """In order, without overlaps or empty ones."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(map(tuple, spans.tolist())):
+        if end <= start:
+            continue
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _without(spans: list[tuple[int, int]], taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of spans outside of others; both in order and without overlaps."""
+    left, place = [], 0
+    for start, end in spans:
+        while place < len(taken) and taken[place][1] <= start:
+            place += 1
+        at = place
+        while at < len(taken) and taken[at][0] < end:
+            if start < taken[at][0]:
+                left.append((start, taken[at][0]))
+            start = max(start, taken[at][1])
+            at += 1
+        if start < end:
+            left.append((start, end))
+    return left
