@@ -11,6 +11,7 @@ from kpuprof.commands.diff import diff
 from kpuprof.commands.export import export
 from kpuprof.commands.report import report
 from kpuprof.commands.show import show
+from kpuprof.commands.sweep import sweep
 
 app = typer.Typer(
     help="Understand a KPU run: where time, energy and memory go.",
@@ -26,7 +27,7 @@ def _common(context: typer.Context, version: VersionOption = False) -> None:
         raise UsageError("no command: give show RUN.kprof or report RUN.kprof -o report.html")
 
 
-for _command in (show, report, diff, check, export):
+for _command in (show, report, diff, check, export, sweep):
     app.command()(_command)
 
 
