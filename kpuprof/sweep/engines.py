@@ -97,10 +97,12 @@ def _evaluated(task: Task) -> Result:
 def _on_ray(programs: Programs, workers: int | None, address: str | None) -> Iterator[Evaluator]:
     """Tasks of Ray; the programs are sent once to each computer of the cluster."""
     ray = _ray()
+    _require_listener(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"--address {address}: {' '.join(str(error).split())}") from error
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "--engine ray" if address is None else f"--address {address}"
+        raise UsageError(f"{where}: {' '.join(str(error).split())}") from error
     try:
         count = workers or int(ray.cluster_resources().get("CPU", 1))
         shared = ray.put(programs)
@@ -121,6 +123,19 @@ def _on_ray(programs: Programs, workers: int | None, address: str | None) -> Ite
         yield computed
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str | None) -> None:
+    """Of host:port, as Ray itself would try for minutes; UsageError where nobody answers."""
+    import socket
+
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
 def _ray() -> Any:

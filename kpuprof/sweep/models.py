@@ -52,8 +52,9 @@ def read_models(paths: Sequence[str], space: Space, options: ModelOptions) -> li
     """
     if options != ModelOptions() and all(map(_is_program, paths)):
         raise UsageError("--input-shape, --arch and --trust-pickle are for models, not programs")
+    there = {path: _program(path, space) for path in paths if _is_program(path)}
     models = [
-        _model(label, _programs(path, space, options))
+        _model(label, there.get(path) or _compiled(path, space, options))
         for label, path in zip(_labels(paths), paths, strict=True)
     ]
     known: dict[str, str] = {}
@@ -74,18 +75,7 @@ def _is_program(path: str) -> bool:
     return path.lower().endswith(PROGRAM_SUFFIX)
 
 
-def _programs(path: str, space: Space, options: ModelOptions) -> "dict[KPUPrecision, KPUProgram]":
-    if not _is_program(path):
-        from kpuc.nominal import nominal_programs
-
-        return nominal_programs(
-            path,
-            space.base,
-            space.precisions or (DEFAULT_PRECISION,),
-            input_shapes=options.input_shapes,
-            arch=options.arch,
-            trust_pickle=options.trust_pickle,
-        )
+def _program(path: str, space: Space) -> "dict[KPUPrecision, KPUProgram]":
     from formats.container import load_program
 
     program = load_program(path)
@@ -95,6 +85,19 @@ def _programs(path: str, space: Space, options: ModelOptions) -> "dict[KPUPrecis
             "kpuc compiles"
         )
     return {program.precision: program}
+
+
+def _compiled(path: str, space: Space, options: ModelOptions) -> "dict[KPUPrecision, KPUProgram]":
+    from kpuc.nominal import nominal_programs
+
+    return nominal_programs(
+        path,
+        space.base,
+        space.precisions or (DEFAULT_PRECISION,),
+        input_shapes=options.input_shapes,
+        arch=options.arch,
+        trust_pickle=options.trust_pickle,
+    )
 
 
 def _labels(paths: Sequence[str]) -> list[str]:

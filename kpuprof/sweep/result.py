@@ -78,8 +78,8 @@ def from_line(line: bytes, where: str) -> Result:
     import msgspec
 
     try:
-        document = msgspec.json.decode(line)
+        document = msgspec.json.decode(line, type=dict[str, Any])
         document.pop("status")
         return msgspec.convert(document, Result)
-    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, KeyError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         raise FileError(f"{where} is not a result of a sweep: {error}") from error

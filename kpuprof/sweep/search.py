@@ -5,7 +5,7 @@ points, and those that are in the results file cost nothing.
 """
 
 import random
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -14,7 +14,7 @@ from kpuprof.sweep.space import Axis, Point
 
 SEARCHES = ("grid", "random", "pareto")
 BATCH = 16  # proposals between two looks at results, whatever the number of workers
-PROPOSALS_PER_POINT = 4  # that the sampler may repeat itself before chance takes over
+PROPOSALS_PER_POINT = 8  # in which the sampler may repeat itself before chance takes over
 
 
 def grid(axes: Sequence[Axis]) -> Iterator[Point]:
@@ -37,37 +37,58 @@ def guided(
 ) -> Generator[list[Point], list[Objectives | None], None]:
     """`samples` different points in batches, where optuna's sampler expects the front to be.
 
-    After each batch `send` takes its objectives in order, None for a point that was refused. The
-    sampler is a multi-objective tree-structured Parzen estimator; as it learns of whole batches,
-    its points do not depend on which worker was the fastest.
+    After each batch `send` takes its objectives in order, None for a point that was refused. As the
+    sampler learns of whole batches, its points do not depend on which worker was the fastest.
     """
-    optuna = _optuna()
-    sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
-    distributions = {axis.name: _distribution(axis) for axis in axes}
+    guide = _Guide(axes, seed)
     left = min(samples, _size(axes))
-    others = at_random(axes, seed)
-    seen: set[Point] = set()
     while left > 0:
-        batch: dict[Point, int] = {}  # -> number of the trial
-        for _ in range(PROPOSALS_PER_POINT * BATCH):
-            if len(batch) == min(BATCH, left):
-                break
-            trial = study.ask(distributions)
-            point = _chosen(trial.params, axes)
-            if point in seen or point in batch:
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        batch = guide.proposed(min(BATCH, left))
+        guide.learn(batch, (yield list(batch)))
+        left -= len(batch)
+
+
+class _Guide:
+    """A multi-objective tree-structured Parzen estimator, which models all axes together."""
+
+    def __init__(self, axes: Sequence[Axis], seed: int) -> None:
+        optuna = _optuna()
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        self._axes = axes
+        self._study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
+        self._distributions = {axis.name: _distribution(axis) for axis in axes}
+        self._failed = optuna.trial.TrialState.FAIL
+        self._known: dict[Point, Objectives | None] = {}
+        self._others = at_random(axes, seed)
+
+    def proposed(self, count: int) -> dict[Point, int]:
+        """New points with the numbers of their trials. Where the sampler repeats itself, it is told
+        what came of it; where it does nothing else, chance takes over."""
+        batch: dict[Point, int] = {}
+        for _ in range(PROPOSALS_PER_POINT * count):
+            if len(batch) == count:
+                return batch
+            trial = self._study.ask(self._distributions)
+            point = tuple(trial.params[axis.name] for axis in self._axes)
+            if point in batch or point in self._known:
+                self._tell(trial.number, self._known.get(point))
             else:
                 batch[point] = trial.number
-        for point in _unseen(others, seen | set(batch), min(BATCH, left) - len(batch)):
-            study.enqueue_trial(_parameters(point, axes))
-            batch[point] = study.ask(distributions).number
-        judged = yield list(batch)
-        for number, found in zip(batch.values(), judged, strict=True):
-            failed = None if found is not None else optuna.trial.TrialState.FAIL
-            study.tell(number, found, state=failed)
-        seen |= set(batch)
-        left -= len(batch)
+        while len(batch) < count:
+            point = next(self._others)
+            if point not in batch and point not in self._known:
+                places = zip(self._axes, point, strict=True)
+                self._study.enqueue_trial({axis.name: place for axis, place in places})
+                batch[point] = self._study.ask(self._distributions).number
+        return batch
+
+    def learn(self, batch: dict[Point, int], found: Sequence[Objectives | None]) -> None:
+        for (point, number), each in zip(batch.items(), found, strict=True):
+            self._tell(number, each)
+            self._known[point] = each
+
+    def _tell(self, number: int, found: Objectives | None) -> None:
+        self._study.tell(number, found, state=self._failed if found is None else None)
 
 
 def _size(axes: Sequence[Axis]) -> int:
@@ -82,29 +103,12 @@ def _point(index: int, axes: Sequence[Axis]) -> Point:
     return tuple(reversed(places))
 
 
-def _unseen(points: Iterable[Point], seen: set[Point], count: int) -> list[Point]:
-    found: list[Point] = []
-    while len(found) < count:
-        point = next(iter(points))
-        if point not in seen:
-            found.append(point)
-    return found
-
-
 def _distribution(axis: Axis) -> object:
     """Places of an ordered axis are numbers, so that the sampler knows which are near."""
     distributions = _optuna().distributions
     if axis.is_ordered:
         return distributions.IntDistribution(0, len(axis.values) - 1)
     return distributions.CategoricalDistribution(range(len(axis.values)))
-
-
-def _chosen(parameters: dict[str, int], axes: Sequence[Axis]) -> Point:
-    return tuple(parameters[axis.name] for axis in axes)
-
-
-def _parameters(point: Point, axes: Sequence[Axis]) -> dict[str, int]:
-    return {axis.name: place for axis, place in zip(axes, point, strict=True)}
 
 
 def _optuna() -> Any:
