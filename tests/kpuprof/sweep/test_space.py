@@ -1,5 +1,7 @@
 """The file that describes a space: what it means, and every mistake by name."""
 
+from pathlib import Path
+
 import pytest
 
 from formats.config import KPUConfig
@@ -119,3 +121,8 @@ def test_a_mistake_is_named(space_of, text, error, message):
     with pytest.raises(KPUError, match=message.replace("?", r"\?")) as caught:
         space_of(text)
     assert type(caught.value) is error
+
+
+def test_the_sample_is_a_space_of_two_hundred_machines():
+    space = read_space(str(Path(__file__).parents[3] / "samples" / "sweeps" / "machines.toml"))
+    assert space.size == 200
