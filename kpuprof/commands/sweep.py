@@ -120,7 +120,8 @@ def _results_file(output_path: str, results_path: str | None) -> str | None:
     """Where results are kept: beside the table, unless told; nowhere for one on stdout."""
     if results_path == STDIO:
         raise UsageError("--results needs a file: it is read and written")
-    if results_path is not None or output_path == STDIO:
+    is_device = Path(output_path).exists() and not Path(output_path).is_file()
+    if results_path is not None or output_path == STDIO or is_device:
         return results_path
     return str(Path(output_path).with_suffix(".jsonl"))
 
