@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := build/demo
+DOCS   := build/docs
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit bench bench-accuracy format clean
+.PHONY: help demo test lint types unit bench bench-accuracy docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,15 @@ bench: $(VENV)/installed ## accuracy, speed and memory against PyTorch; every ba
 
 bench-accuracy: $(VENV)/bench-installed ## INT8: accuracy, time and speed beside onnxruntime's; every bar
 	$(BIN)/python -m samples.bench.quantisation
+
+docs: $(VENV)/installed ## the images of the documentation, in docs/images (needs Chromium)
+	mkdir -p $(DOCS) docs/images
+	$(BIN)/kpuc samples.models.resnet18:resnet18 -o $(DOCS)/resnet18.kpu
+	$(BIN)/kpurun $(DOCS)/resnet18.kpu --random 0 --mode power_trace --profile $(DOCS)/resnet18.kprof
+	$(BIN)/kpuprof report $(DOCS)/resnet18.kprof -o $(DOCS)/report.html
+	$(BIN)/python -m samples.screenshot $(DOCS)/report.html docs/images/report.png
+	$(BIN)/kpuprof sweep samples/sweeps/machines.toml --model $(DOCS)/resnet18.kpu \
+		-o $(DOCS)/machines.csv --html $(DOCS)/machines.html --png docs/images/pareto.png
 
 format: $(VENV)/installed ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .

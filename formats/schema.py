@@ -62,11 +62,21 @@ def override(config: KPUConfig, assignment: str) -> KPUConfig:
     key = key.strip()
     if not equals:
         raise UsageError(f"--set: {assignment!r} is not of the form key=value")
+    return _validated(changed(config, key, text.strip()), "--set")
+
+
+def changed(config: KPUConfig, key: str, text: str, where: str = "--set") -> KPUConfig:
+    """`config` with the field at a dotted key set to what `text` says; whether the machine is still
+    sound is not asked, so that several fields can change one after another.
+
+    where: who says so, for the UsageError that names the mistake.
+    """
     try:
-        changed = _with(config, key.split("."), key, text.strip())
+        return _with(config, key.split("."), key, text)
     except msgspec.ValidationError as error:
-        raise UsageError(f"--set: {key}: {error}") from error
-    return _validated(changed, "--set")
+        raise UsageError(f"{where}: {key}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -134,13 +144,13 @@ def _with(record: T, path: Sequence[str], key: str, text: str) -> T:
     name, *rest = path
     known = [field.name for field in fields(record)]  # type: ignore[arg-type]  # a dataclass
     if name not in known:
-        raise UsageError(f"--set: unknown key {key!r}{_suggestion(name, known)}")
+        raise UsageError(f"unknown key {key!r}{_suggestion(name, known)}")
     current = getattr(record, name)
     if is_dataclass(current) and not rest:
         inside = ", ".join(field.name for field in fields(current))
-        raise UsageError(f"--set: {key!r} is a group; name one of {inside}")
+        raise UsageError(f"{key!r} is a group; name one of {inside}")
     if rest and not is_dataclass(current):
-        raise UsageError(f"--set: {name!r} in {key!r} is a value, not a group")
+        raise UsageError(f"{name!r} in {key!r} is a value, not a group")
     value = _with(current, rest, key, text) if rest else _parsed(text, current, name)
     plain = asdict(value) if rest else value
     changed = {**asdict(record), name: plain}  # type: ignore[call-overload]  # a dataclass
@@ -151,7 +161,7 @@ def _parsed(text: str, current: Any, name: str) -> Any:
     """The value that `text` stands for, given the value it replaces."""
     if isinstance(current, bool):
         if text.lower() not in ("true", "false"):
-            raise UsageError(f"--set: {name}: {text!r} is neither true nor false")
+            raise UsageError(f"{name}: {text!r} is neither true nor false")
         return text.lower() == "true"
     if isinstance(current, tuple):
         return [part.strip() for part in text.split(",") if part.strip()]
@@ -160,9 +170,9 @@ def _parsed(text: str, current: Any, name: str) -> Any:
     number = _number(text, SUFFIXES if "bytes" in name else {"": 1})
     if isinstance(current, int) and (number is None or abs(number) > MAX_INTEGER or number % 1):
         units = ", or one of KiB, MiB and GiB" if "bytes" in name else ""
-        raise UsageError(f"--set: {name}: {text!r} is not a whole number{units}")
+        raise UsageError(f"{name}: {text!r} is not a whole number{units}")
     if number is None:
-        raise UsageError(f"--set: {name}: {text!r} is not a number")
+        raise UsageError(f"{name}: {text!r} is not a number")
     return int(number) if isinstance(current, int) else float(number)
 
 

@@ -95,21 +95,20 @@ def _first_orders(intervals: Sequence[Interval], sizes: list[int]) -> list[list[
 def _place(order: list[int], sizes: list[int], neighbours: list[list[int]]) -> list[int]:
     """Each in turn at the bottom of the tightest gap that holds it, between those placed before
     that live with it; above all of them if there is none. Addresses by number."""
-    addresses = [-1] * len(order)
+    addresses, ends = [-1] * len(order), [0] * len(order)
     for number in order:
         size = sizes[number]
-        around = sorted(
-            (addresses[other], addresses[other] + sizes[other])
-            for other in neighbours[number]
-            if addresses[other] >= 0
-        )
+        placed = [other for other in neighbours[number] if addresses[other] >= 0]
+        around = sorted([(addresses[other], ends[other]) for other in placed])
         top, best, best_gap = 0, -1, 0
         for start, end in around:
             gap = start - top
             if gap >= size and (best < 0 or gap < best_gap):
                 best, best_gap = top, gap
-            top = max(top, end)
+            if end > top:
+                top = end
         addresses[number] = top if best < 0 else best
+        ends[number] = addresses[number] + size
     return addresses
 
 

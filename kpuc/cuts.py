@@ -70,12 +70,18 @@ def l1_tiles(plan: Plan, machine: Machine, l1_budget_bytes: int) -> Iterator[lis
     every = [dim for dim in range(len(options)) if dim != fill]
     together = 2 if plan.work.nest.unit is Unit.SYSTOLIC else 1
     for dims, at_most in ((usual, together), (every, 2)):
-        tiles = (
-            tile
-            for sizes in _cut_together(options, dims, at_most)
-            for tile in _filled(plan, sizes, fill, options[fill], l1_budget_bytes)
-        )
-        yield list(dict.fromkeys(tiles))
+        # Searches of one op for other places and budgets in L2 ask for the same ones.
+        key = (l1_tiles, tuple(dims), at_most, l1_budget_bytes, machine.columns)
+        found = plan.memo.get(key)
+        if found is None:
+            tiles = (
+                tile
+                for sizes in _cut_together(options, dims, at_most)
+                for tile in _filled(plan, sizes, fill, options[fill], l1_budget_bytes)
+            )
+            found = plan.memo[key] = list(dict.fromkeys(tiles))
+        assert isinstance(found, list)
+        yield found
     for copies in (DOUBLE_BUFFERED, 1):
         halvings = [loops_of(plan, sizes, copies) for sizes in _halvings(plan)]
         yield [loops for loops in halvings if l1_bytes(plan, loops) <= l1_budget_bytes]
@@ -174,7 +180,7 @@ def around(plan: Plan, tiled: Loops) -> list[Loops]:
         _l2_sizes(whole, tile, dim in staged, dim in plan.reduced)
         for dim, (whole, tile) in enumerate(zip(sizes, l1_tile, strict=True))
     ]
-    orders = list(product(_orders(plan), repeat=2))
+    orders = list(product(orders_of(plan), repeat=2))
     found: dict[Loops, None] = {}
     for l2_tile in product(*choices):
         for l2_order, l1_order in orders:
@@ -197,7 +203,7 @@ def _l2_sizes(whole: int, tile: int, is_staged: bool, is_reduced: bool) -> list[
 
 
 @lru_cache(maxsize=1024)
-def _orders(plan: Plan) -> list[tuple[int, ...]]:
+def orders_of(plan: Plan) -> list[tuple[int, ...]]:
     """Columns outside of rows (weights stay), and rows outside of columns (activations stay);
     reductions always innermost, so that partial sums never leave L1."""
     outputs = [dim for dim in range(len(plan.dims)) if dim not in plan.reduced]

@@ -62,7 +62,7 @@ def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Sour
         options=_plain(source.options or {}),
     )
     verify(program)
-    return _with_estimates(program)
+    return with_estimates(program)
 
 
 def _tensor(scheduled: Scheduled, value: str, plan: MemoryPlan) -> KPUTensor:
@@ -124,7 +124,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _with_estimates(program: KPUProgram) -> KPUProgram:
+def with_estimates(program: KPUProgram) -> KPUProgram:
+    """The program with the cycles and the energy of every op, and of all."""
     metrics = summarize(program)
     ops = tuple(
         replace(

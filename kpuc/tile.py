@@ -12,7 +12,7 @@ from operator import truediv
 from formats.config import KPUConfig
 from formats.errors import MemoryError
 from formats.program import TileConfig
-from kpuc.cuts import around, l1_tiles, smallest, uncut
+from kpuc.cuts import around, l1_tiles, orders_of, smallest, uncut
 from kpurun.buffers import l1_bytes, l2_bytes
 from kpurun.compute import Place
 from kpurun.loops import Loops, interleaves_reductions
@@ -58,6 +58,12 @@ def _tile(work: Work, config: KPUConfig, l2_budget_bytes: int, loads_ahead: bool
         if best := _fastest(judge, batch, l2_budget_bytes):
             return _tile_config(plan, judge.on_idle_arrays(best))
     return _tile_config(plan, _last_resort(plan, l1_budget_bytes, l2_budget_bytes))
+
+
+def forget() -> None:
+    """Drop what searches have found out: whoever tries many machines would keep it of all."""
+    for memory in (_tile, plan_of, orders_of):
+        memory.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from kpuprof.commands.diff import diff
 from kpuprof.commands.export import export
 from kpuprof.commands.report import report
 from kpuprof.commands.show import show
+from kpuprof.commands.sweep import sweep
 from kpuprof.commands.trace import trace
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ def _common(context: typer.Context, version: VersionOption = False) -> None:
         raise UsageError("no command: give show RUN.kprof or report RUN.kprof -o report.html")
 
 
-for _command in (show, report, trace, diff, check, export):
+for _command in (show, report, trace, diff, check, export, sweep):
     app.command()(_command)
 
 

@@ -4,12 +4,8 @@ The page needs no network and loads nothing. Its content security policy allows 
 and the one script that it carries, by their hashes; names from programs are escaped everywhere.
 """
 
-import json
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -25,10 +21,10 @@ from kpuprof.charts import (
     power_chart,
     roofline_chart,
 )
-from kpuprof.filters import FILTERS
 from kpuprof.graph import program_graph
 from kpuprof.graph_chart import GraphChart, graph_chart
 from kpuprof.memory import MemoryMap, memory_map
+from kpuprof.offline import csp_hash, environment, script_json, source
 from kpuprof.power import PowerSteps, cycles_above, energy_parts_uj, left_out, power_steps
 from kpuprof.roofline import SpeedOfLight, peaks_of, roofline_points, speed_of_light
 from kpuprof.rows import OpRow, op_rows
@@ -36,7 +32,7 @@ from kpuprof.side_by_side import compare_headlines, compare_ops
 from kpuprof.summary import QuantizationSummary, Summary, summarise, summarise_quantization
 
 STYLES = ("report.css",)
-SCRIPTS = ("page.js", "table.js", "timeline.js")
+SCRIPTS = ("page.js", "sort.js", "table.js", "timeline.js")
 
 
 @dataclass(frozen=True)
@@ -67,28 +63,21 @@ class Run:
 def report(profiles: Mapping[str, Profile]) -> str:
     """The page. profiles: by the label that each is to have; the first is the one that the others
     are compared with."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     runs = [run_of(label, profile) for label, profile in profiles.items()]
-    environment = Environment(
-        loader=PackageLoader("kpuprof", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    style, script = _source(STYLES), _source(SCRIPTS)
-    return environment.get_template("report.html").render(
-        runs=runs,
-        headlines=compare_headlines([run.summary for run in runs]),
-        ops=compare_ops([run.rows for run in runs]),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        data=script_json({"runs": [run_document(run) for run in runs]}),
-        producer=f"kpu-toolchain {toolchain_version()}",
+    style, script = source(STYLES), source(SCRIPTS)
+    template = environment().get_template("report.html")
+    return str(
+        template.render(
+            runs=runs,
+            headlines=compare_headlines([run.summary for run in runs]),
+            ops=compare_ops([run.rows for run in runs]),
+            style=style,
+            script=script,
+            style_hash=csp_hash(style),
+            script_hash=csp_hash(script),
+            data=script_json({"runs": [run_document(run) for run in runs]}),
+            producer=f"kpu-toolchain {toolchain_version()}",
+        )
     )
 
 
@@ -191,26 +180,3 @@ def _power_document(steps: PowerSteps) -> dict[str, Any]:
         "watts": steps.watts.tolist(),
         "end": steps.end,
     }
-
-
-def script_json(document: Mapping[str, Any]) -> Any:
-    """JSON that no name in it can lead out of a script element."""
-    from markupsafe import Markup
-
-    text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
-
-
-def _source(names: Sequence[str]) -> Any:
-    """Our own files, as they are: the hash is of these bytes."""
-    from markupsafe import Markup
-
-    folder = files("kpuprof") / "templates"
-    return Markup("\n".join((folder / name).read_text("utf-8") for name in names))
-
-
-def _hash(source: str) -> str:
-    digest = b64encode(sha256(source.encode()).digest()).decode()
-    return f"'sha256-{digest}'"

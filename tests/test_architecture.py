@@ -14,6 +14,8 @@ MAY_IMPORT = {
     "kpuc": {"formats", "kpurun", "kpuc"},
     "kpuprof": {"formats", "kpuprof"},
 }
+# What of kpuprof may import kpuc and kpurun, inside of functions.
+MAY_COMPUTE = {"kpuprof/sweep/evaluate.py", "kpuprof/sweep/models.py"}
 MOST_LINES_IN_A_FILE = 400
 
 
@@ -21,10 +23,13 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def imported_modules(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
+def imported_modules(path: Path, in_functions: bool = True) -> set[str]:
+    pending: list[ast.AST] = [ast.parse(path.read_text())]
     names = set()
-    for node in ast.walk(tree):
+    while pending:
+        node = pending.pop()
+        if in_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -35,11 +40,13 @@ def imported_modules(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_package_imports_only_what_its_arrow_allows(package):
+    """kpuprof computes nothing unless a command is asked to try other machines: then its functions
+    import compiler and simulator."""
     forbidden = set(MAY_IMPORT) - MAY_IMPORT[package] | {"samples", "tests"}
     wrong = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in sources(package)
-        for name in imported_modules(path)
+        for name in imported_modules(path, path.relative_to(ROOT).as_posix() not in MAY_COMPUTE)
         if name.split(".")[0] in forbidden
     }
     assert not wrong
