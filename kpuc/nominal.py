@@ -10,9 +10,10 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 
 from formats.config import KPUConfig
-from formats.errors import LimitError, MemoryError
+from formats.errors import LimitError, MemoryError, UsageError
 from formats.precision import KPUPrecision
 from formats.program import KPUProgram
+from kpuc.aliases import aliases
 from kpuc.capture import capture
 from kpuc.compiler import plan_graph
 from kpuc.emit import Source, emit
@@ -20,7 +21,13 @@ from kpuc.example import example_inputs
 from kpuc.graph import Graph
 from kpuc.load import load_model
 from kpuc.lower import lower
+from kpuc.plan import plan_memory
+from kpuc.precision import CODED, float_storage, require_precision
+from kpuc.quant.prepare import nominal
+from kpuc.retile import formats_of, graph_of, retile
+from kpuc.scheduled import Scheduled
 
+FLOATS = frozenset({KPUPrecision.FP16, KPUPrecision.BF16})
 ROOM_BYTES = 2**40
 ROOM = 2**20  # for dimensions and batches
 
@@ -66,3 +73,30 @@ def _roomy(config: KPUConfig) -> KPUConfig:
         dram_bytes=ROOM_BYTES,
     )
     return replace(config, memory=memory, max_tensor_dims=ROOM, max_batch_size=ROOM)
+
+
+def in_precision(program: KPUProgram, precision: KPUPrecision, config: KPUConfig) -> KPUProgram:
+    """A float program as it would be in another precision, tiled for `config`; without weights.
+
+    UsageError for a program of codes: what became codes, and what did not, stays as it was decided.
+    Raises what planning raises.
+    """
+    if precision is program.precision:
+        return retile(program, config)
+    if program.precision not in FLOATS:
+        raise UsageError(
+            f"{program.name} is in {program.precision.value}, whose codes stay as they are: "
+            f"compile the model with --precision {precision.value}"
+        )
+    require_precision(config, precision)
+    graph, formats = graph_of(program), formats_of(program)
+    coded, storage = (
+        nominal(graph, precision)
+        if precision in CODED
+        else (graph, float_storage(graph, precision))
+    )
+    named = aliases(coded, storage, formats)
+    scheduled = Scheduled(coded, coded.nodes, storage, formats, named)
+    source = Source(program.name, program.source_model, program.source_hash, program.preprocess)
+    made = emit(scheduled, plan_memory(scheduled, config), config, source)
+    return replace(made, weights_blob=None)

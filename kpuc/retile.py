@@ -17,10 +17,9 @@ from kpuc.plan import MemoryPlan, plan_memory
 from kpuc.scheduled import Scheduled
 from kpuc.storage import QuantParams, Storage
 from kpurun.compatibility import require_compatible
+from kpurun.ops.checks import NUMPY_DTYPES
 from kpurun.ops.loopnest import Unit
 from kpurun.work import semantic_type, work_of
-
-NO_VALUE = np.zeros(0, np.float32)  # of a constant: planning asks where it lies, not what it holds
 
 
 def retile(program: KPUProgram, config: KPUConfig) -> KPUProgram:
@@ -61,23 +60,41 @@ def _placed(tensor: KPUTensor, root: str, plan: MemoryPlan) -> KPUTensor:
 def _scheduled(program: KPUProgram) -> Scheduled:
     """What memory was planned for when the program was compiled."""
     tensors = program.tensors
-    order = tuple(map(_node, program.get_ops_in_order()))
-    graph = Graph(
-        name=program.name,
-        inputs=program.input_ids,
-        outputs=program.output_ids,
-        nodes=order,
-        types={value: semantic_type(tensor) for value, tensor in tensors.items()},
-        constants={value: NO_VALUE for value, tensor in tensors.items() if tensor.is_weight},
-    )
+    graph = graph_of(program)
     storage = Storage(
         precision=program.precision,
         dtypes={value: tensor.dtype for value, tensor in tensors.items()},
         params=_params(tensors),
         op_precisions={op.id: op.precision for op in program.ops if op.precision is not None},
     )
-    formats = {value: tensor.layout.format for value, tensor in tensors.items()}
-    return Scheduled(graph, order, storage, formats, _aliases(program), program.quantization)
+    formats, named = formats_of(program), _aliases(program)
+    return Scheduled(graph, graph.nodes, storage, formats, named, program.quantization)
+
+
+def graph_of(program: KPUProgram) -> Graph:
+    """The graph of a program, its ops in their order; every constant is 1 throughout."""
+    tensors = program.tensors
+    return Graph(
+        name=program.name,
+        inputs=program.input_ids,
+        outputs=program.output_ids,
+        nodes=tuple(map(_node, program.get_ops_in_order())),
+        types={value: semantic_type(tensor) for value, tensor in tensors.items()},
+        constants={value: _ones(tensor) for value, tensor in tensors.items() if tensor.is_weight},
+        host_dtypes={t.id: t.host_dtype for t in tensors.values() if t.is_input or t.is_output},
+        names={value: tensor.name for value, tensor in tensors.items() if tensor.name != value},
+    )
+
+
+def formats_of(program: KPUProgram) -> dict[str, str]:
+    """Value -> "NCHW" or "NHWC"."""
+    return {value: tensor.layout.format for value, tensor in program.tensors.items()}
+
+
+def _ones(tensor: KPUTensor) -> np.ndarray:
+    """Of the tensor's shape, in the memory of one element."""
+    one = np.ones((), NUMPY_DTYPES[semantic_type(tensor).dtype])
+    return np.broadcast_to(one, tensor.shape)
 
 
 def _aliases(program: KPUProgram) -> Aliases:
@@ -100,6 +117,8 @@ def _node(op: KPUOp) -> Node:
         op.epilogue,
         op.operand_count,
         op.name,
+        op.source,
+        op.fused_with,
     )
 
 

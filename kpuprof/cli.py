@@ -6,6 +6,7 @@ import typer
 
 from formats.console import VersionOption, run
 from formats.errors import UsageError
+from kpuprof.commands.advise import advise
 from kpuprof.commands.check import check
 from kpuprof.commands.diff import diff
 from kpuprof.commands.export import export
@@ -13,6 +14,7 @@ from kpuprof.commands.report import report
 from kpuprof.commands.show import show
 from kpuprof.commands.sweep import sweep
 from kpuprof.commands.trace import trace
+from kpuprof.commands.whatif import whatif
 
 app = typer.Typer(
     help="Understand a KPU run: where time, energy and memory go.",
@@ -28,7 +30,7 @@ def _common(context: typer.Context, version: VersionOption = False) -> None:
         raise UsageError("no command: give show RUN.kprof or report RUN.kprof -o report.html")
 
 
-for _command in (show, report, trace, diff, check, export, sweep):
+for _command in (show, report, trace, diff, check, advise, whatif, sweep, export):
     app.command()(_command)
 
 
