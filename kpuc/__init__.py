@@ -22,6 +22,7 @@ def compile(
     config: object = "swkpu-v1",
     precision: object = "fp16",
     preprocess: str = "none",
+    optimise: str = "cycles",
     calibration: object | None = None,
     quantization: "QuantOptions | None" = None,
     load_calibration: "FileSource | None" = None,
@@ -32,19 +33,21 @@ def compile(
     example_inputs: tensors or shapes, by position or by name, or the only tensor. config: a preset,
     a file, a KPUConfig or the host's own. calibration: at least 100 samples, for codes and
     posits, anything that `kpuc.quant.data.samples` takes; preprocess: of images, also those of a
-    calibration folder; quantization: how codes are made; save_calibration: a file to write, which
+    calibration folder; optimise: "cycles", or "size" for the least L2 that costs few cycles;
+    quantization: how codes are made; save_calibration: a file to write, which
     load_calibration takes instead of samples the next time. Raises the kinds of KPUError.
     """
     import torch
 
     from kpuc.capture import capture
-    from kpuc.compiler import compile_graph, own_precision
+    from kpuc.compiler import compile_graph, own_precision, planner
     from kpuc.emit import Source
     from kpuc.graph import graph_hash
     from kpuc.lower import lower
     from kpuc.precision import is_calibrated, require_calibration, require_precision
     from kpurun.compatibility import own_config
 
+    planner(optimise)
     machine, chosen = own_config(config), own_precision(precision)
     require_precision(machine, chosen)
     require_calibration(chosen, calibration, load_calibration, save_calibration)
@@ -69,8 +72,13 @@ def compile(
         inputs = tuple(example_inputs)
     graph = lower(capture(module, inputs))
     name = type(module).__name__
-    source = Source(name=name, model=name, sha256=graph_hash(graph), preprocess=preprocess)
-    program = compile_graph(graph, machine, chosen, source, quantise=quantise)
+    options = {} if optimise == "cycles" else {"optimise": optimise}
+    source = Source(
+        name=name, model=name, sha256=graph_hash(graph), preprocess=preprocess, options=options
+    )
+    program = compile_graph(
+        graph, machine, chosen, source, quantise=quantise, optimise_for=optimise
+    )
     if quantise is not None and save_calibration is not None:
         quantise.save_calibration(save_calibration)
     return program

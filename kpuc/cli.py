@@ -77,6 +77,10 @@ def kpuc(
             envvar="KPUC_PREPROCESS",
         ),
     ] = "none",
+    optimise: Annotated[
+        str,
+        typer.Option(metavar="GOAL", help="cycles, or size: as little L2 as costs 3 % at most."),
+    ] = "cycles",
     calibration: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Samples: a folder of images, .npy, .npz, .safetensors."),
@@ -163,6 +167,7 @@ def kpuc(
     """
     one_of(precision, PRECISIONS, "--precision")
     one_of(preprocess, PREPROCESSES, "--preprocess")
+    one_of(optimise, ("cycles", "size"), "--optimise")
     one_of(calibration_method, METHODS, "--calibration-method")
     from kpuc.commands import compile_model
     from kpuc.request import Request
@@ -178,6 +183,7 @@ def kpuc(
             arch=arch,
             trust_pickle=trust_pickle,
             preprocess=preprocess,
+            optimise=optimise,
             calibration=calibration,
             load_calibration=load_calibration,
             save_calibration=save_calibration,

@@ -119,6 +119,7 @@ def _compile(
                 request.precision,
                 input_shapes=request.input_shapes,
                 preprocess=request.preprocess,
+                optimise=request.optimise,
                 calibration_data=request.calibration,
                 quantization=_quant_options(request),
                 load_calibration=request.load_calibration,

@@ -21,6 +21,7 @@ from formats.files import Target
 from formats.precision import KPUPrecision
 from formats.program import KPUProgram, Quantization
 from kpuc.aliases import aliases
+from kpuc.compact import plan_compactly
 from kpuc.emit import Source, emit
 from kpuc.graph import Graph, graph_hash
 from kpuc.passes.dead_code import eliminate_dead_code
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from kpuc.load import LoadedModel
     from kpuc.quant.prepare import Quantized, Track
     from kpuc.quant.quantize import QuantOptions
+
+CYCLES, SIZE = "cycles", "size"
+PLANNERS = {CYCLES: plan_memory, SIZE: plan_compactly}
 
 Pass = tuple[str, Callable[[Graph], Graph]]
 Formats = Mapping[str, str]  # value -> "NHWC" where it is not "NCHW"
@@ -90,11 +94,13 @@ def plan_graph(
     precision: KPUPrecision,
     observe: Observer = _nobody,
     quantise: Quantise | None = None,
+    optimise_for: str = CYCLES,
 ) -> tuple[Scheduled, MemoryPlan]:
     """Everything that is decided about a lowered graph: what `emit` joins.
 
-    quantise: makes the codes of a precision that has them; without it sizes and times are those of
-    the program, but its numbers mean nothing.
+    optimise_for: CYCLES, or SIZE for the least L2 that costs few cycles. quantise: makes the codes
+    of a precision that has them; without it sizes and times are those of the program, but its
+    numbers mean nothing.
     Raises ConfigurationError for a precision that is not to be had, UnsupportedOpError,
     CompilationError, LimitError, MemoryError.
     """
@@ -111,9 +117,16 @@ def plan_graph(
     order = schedule(graph, storage.dtypes, named.roots)
     observe("schedule", None, formats)
     scheduled = Scheduled(graph, order, storage, formats, named, report)
-    plan = plan_memory(scheduled, config)
+    plan = planner(optimise_for)(scheduled, config)
     observe("tile and place", None, formats)
     return scheduled, plan
+
+
+def planner(optimise_for: str) -> Callable[[Scheduled, KPUConfig], MemoryPlan]:
+    """What plans memory; UsageError for what nobody optimises for."""
+    if optimise_for not in PLANNERS:
+        raise UsageError(f"optimise {optimise_for!r} is not one of {', '.join(PLANNERS)}")
+    return PLANNERS[optimise_for]
 
 
 def _stored(
@@ -136,12 +149,13 @@ def compile_graph(
     source: Source | None = None,
     observe: Observer = _nobody,
     quantise: Quantise | None = None,
+    optimise_for: str = CYCLES,
 ) -> KPUProgram:
     """Lowered graph to program; raises as `plan_graph` does, and CompilationError for a precision
     of codes without calibration."""
     if precision in CODED and quantise is None:
         raise too_few_calibration_samples(precision.value)
-    scheduled, plan = plan_graph(graph, config, precision, observe, quantise)
+    scheduled, plan = plan_graph(graph, config, precision, observe, quantise, optimise_for)
     program = emit(scheduled, plan, config, source or Source(name=graph.name))
     observe("emit", None, scheduled.formats)
     return program
@@ -170,6 +184,7 @@ class KPUCompiler:
         quantization: "QuantOptions | None" = None,
         load_calibration: FileSource | None = None,
         save_calibration: Target | None = None,
+        optimise: str = CYCLES,
         observe: Observer = _nobody,
         track: "Track | None" = None,
     ) -> KPUProgram:
@@ -181,10 +196,11 @@ class KPUCompiler:
         load_calibration: a file that save_calibration wrote of this model, instead of the data; it
         is written when the program is made.
         quantization: how codes are made; preprocess: of images, also those of a calibration
-        folder; track: puts a progress bar around the calibration samples. Raises the kinds of
-        KPUError.
+        folder; optimise: "cycles", or "size" for the least L2 that costs few cycles; track: puts a
+        progress bar around the calibration samples. Raises the kinds of KPUError.
         """
         path = _only_path(model_path, onnx_path)
+        planner(optimise)
         machine, chosen = own_config(config), own_precision(precision)
         require_precision(machine, chosen)
         require_calibration(chosen, calibration_data, load_calibration, save_calibration)
@@ -205,9 +221,13 @@ class KPUCompiler:
             model=loaded.path.name if loaded.path else str(path),
             sha256=source_hash(loaded, graph),
             preprocess=preprocess,
-            options={"arch": self._arch, "input_shapes": list(input_shapes)},
+            options={
+                "arch": self._arch,
+                "input_shapes": list(input_shapes),
+                **({} if optimise == CYCLES else {"optimise": optimise}),
+            },
         )
-        program = compile_graph(graph, machine, chosen, source, observe, quantise)
+        program = compile_graph(graph, machine, chosen, source, observe, quantise, optimise)
         if quantise is not None and save_calibration is not None:
             quantise.save_calibration(save_calibration)
         return program

@@ -41,6 +41,7 @@ class Request:
     arch: str | None = None
     trust_pickle: bool = False
     preprocess: str = "none"
+    optimise: str = "cycles"
     calibration: str | None = None
     load_calibration: str | None = None
     save_calibration: str | None = None

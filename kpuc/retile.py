@@ -11,6 +11,7 @@ import numpy as np
 from formats.config import KPUConfig
 from formats.program import KPUOp, KPUProgram, KPUTensor
 from kpuc.aliases import Aliases
+from kpuc.compact import plan_compactly
 from kpuc.emit import with_estimates
 from kpuc.graph import Graph, Node
 from kpuc.plan import MemoryPlan, plan_memory
@@ -29,7 +30,8 @@ def retile(program: KPUProgram, config: KPUConfig) -> KPUProgram:
     ConfigurationError, UnsupportedOpError or LimitError for what the machine does not do.
     """
     scheduled = _scheduled(program)
-    plan = plan_memory(scheduled, config)
+    plans = plan_compactly if program.options.get("optimise") == "size" else plan_memory
+    plan = plans(scheduled, config)
     moved = replace(
         program,
         target_config=config,
