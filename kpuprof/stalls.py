@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from formats.errors import FileError
 from formats.profile import COMMAND_KINDS, Profile
+from kpuprof.power import left_out
 
 CAUSES = ("DRAM", "block mover", "dispatch")  # what works meanwhile; at last nothing does
 COMPUTE = COMMAND_KINDS.index("compute")
@@ -25,25 +27,46 @@ class Stall:
 def stalls(profile: Profile) -> Iterator[Stall]:
     """Of every op in order; of each op the cycles of a cause add up to what the profile says.
 
-    Needs all commands of a simulation (see `has_all_commands`).
+    Needs all commands of a simulation (see `has_all_commands`); FileError where they do not.
     """
     events = profile.events
     kinds, ops = events["command.kind"], events["command.op"]
     starts, ends = events["command.busy_from_cycle"], events["command.end_cycle"]
     firsts = np.searchsorted(ops, np.arange(len(profile.program.ops) + 1))
+    ordered = profile.program.get_ops_in_order()
     for op, begin in enumerate(events["op.start_cycle"].tolist()):
         own = slice(firsts[op], firsts[op + 1])
         moving = kinds[own] != COMPUTE
         on_bus = kinds[own] <= LAST_OF_DRAM
         spans = np.stack([np.maximum(starts[own], begin), ends[own]], axis=1)
         busy = [_joined(spans[~moving]), _joined(spans[moving & on_bus]), _joined(spans[moving])]
-        yield from _of_op(op, begin, int(events["op.end_cycle"][op]), busy)
+        found = [*_of_op(op, begin, int(events["op.end_cycle"][op]), busy)]
+        _require_recorded(profile, ordered[op].id, found)
+        yield from found
 
 
 def has_all_commands(profile: Profile) -> bool:
     """Whether the profile is of a simulation that kept every command."""
-    left_out = profile.options.get("left_out") or {}
-    return "command.busy_from_cycle" in profile.events and "command" not in left_out
+    column = profile.events.get("command.busy_from_cycle")
+    return column is not None and column.dtype.kind == "i" and "command" not in left_out(profile)
+
+
+def _require_recorded(profile: Profile, op_id: str, found: list[Stall]) -> None:
+    """FileError where the stalls of an op are not the cycles that the profile says."""
+    row = profile.metrics.op_metrics[op_id]
+    cycles = {
+        cause: sum(each.end - each.start for each in found if each.cause == cause)
+        for cause in CAUSES
+    }
+    on_dram, on_mover, dispatch = cycles.values()
+    figures = {"memory_stall_cycles": on_dram + on_mover, "other_cycles": dispatch}
+    figures |= {"dma_stall_cycles": on_dram, "mover_stall_cycles": on_mover}
+    for name, value in figures.items():
+        if row.get(name, value) != value:
+            raise FileError(
+                f"{profile.program.name}: by its commands op {op_id!r} has {value:,} {name}, "
+                f"by its figures {row[name]:,.0f}"
+            )
 
 
 def _of_op(op: int, begin: int, end: int, busy: list[list[tuple[int, int]]]) -> Iterator[Stall]:

@@ -1,212 +1,146 @@
-"""A run as tracks of slices and counters over cycles, for a viewer of traces, in no format yet.
+"""A run as a trace: its ops, units, stalls and counters over cycles, and what it does not know."""
 
-Slices of a track may overlap: parts of two tiles on the arrays, a load that waits for another.
-"""
+from collections.abc import Iterator
+from dataclasses import asdict
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-
-from formats.errors import FileError
-from formats.profile import COMMAND_KINDS, KPUPerformanceMetrics, Profile, SimulationMode
-from kpuprof.activity import require_sound_commands
-from kpuprof.power import left_out, power_steps
-from kpuprof.roofline import on_lanes, peaks_of
+from formats.errors import FileError, LimitError
+from formats.profile import Profile, SimulationMode
+from kpuprof.power import left_out
 from kpuprof.rows import OpRow, op_rows
 from kpuprof.stalls import has_all_commands, stalls
+from kpuprof.trace_counters import counters
+from kpuprof.trace_units import has_commands, unit_slices
+from kpuprof.tracks import MOST_NS, OPS, STALLS, TRACKS, UNKNOWN, Slice, Trace, Value
 
-Value = str | int | float
-ARRAYS, LANES = "Systolic arrays", "Vector units"
-DMA_IN, DMA_OUT, MOVER = "DMA in", "DMA out", "Block mover"
-OPS, STALLS = "Ops", "Stalls"
-TRACKS = (OPS, ARRAYS, LANES, MOVER, DMA_IN, DMA_OUT, STALLS)  # from top to bottom
-TRACK_OF_KIND = dict(zip(COMMAND_KINDS, (DMA_IN, DMA_OUT, MOVER, MOVER), strict=False))
-ALL_POWER_STEPS = 1 << 62
-
-# Of an op's figures, those that its slice shows: bytes by level, and what the cycles were spent on.
-OP_ARGS = (
-    "roofline_cycles compute_cycles memory_stall_cycles dma_stall_cycles mover_stall_cycles "
-    "other_cycles macs lane_ops utilization energy_pj dram_read_bytes dram_write_bytes "
-    "l2_read_bytes l2_write_bytes l1_read_bytes l1_write_bytes"
-).split()
-TOTALS = (
-    "total_cycles total_time_us compute_cycles memory_stall_cycles other_cycles dram_reads_bytes "
-    "dram_writes_bytes average_power_watts total_energy_uj"
-).split()
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Half-open range of cycles. flow: number of the tile whose data it handles, or None."""
-
-    name: str
-    start: int
-    end: int
-    args: Mapping[str, Value] = field(default_factory=dict)
-    flow: int | None = None
-
-
-@dataclass(frozen=True)
-class CounterTrack:
-    """A value holds from its cycle until the next point's; the last point is the end of the run."""
-
-    name: str
-    unit: str
-    points: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """tracks: of TRACKS, those that the profile knows of. about: of the whole run. missing: what a
-    reader may look for that the profile does not hold, one sentence each."""
-
-    process: str
-    clock_mhz: float
-    about: Mapping[str, Value]
-    tracks: Mapping[str, list[Slice]]
-    counters: tuple[CounterTrack, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def ns_per_cycle(self) -> float:
-        return 1000 / self.clock_mhz
-
-    def ns(self, cycle: int) -> int:
-        """A cycle's time in whole nanoseconds."""
-        return round(cycle * 1000 / self.clock_mhz)
+MOST_WHOLE = 1 << 63  # beyond, a whole number is no longer one of a trace
 
 
 def trace_of(profile: Profile) -> Trace:
-    """All that is known of a run; FileError for a profile whose commands are not of this run."""
-    rows, config = op_rows(profile), profile.program.target_config
-    tracks: dict[str, list[Slice]] = {OPS: list(_op_slices(profile, rows))}
-    if "command.kind" in profile.events:
-        require_sound_commands(profile)
-        for track, found in _command_slices(profile, rows):
-            tracks.setdefault(track, []).append(found)
-    if has_all_commands(profile):
-        tracks[STALLS] = [
-            Slice(f"waits for {each.cause}", each.start, each.end, {"op": rows[each.op].id})
-            for each in stalls(profile)
-        ]
-    return Trace(
+    """All that is known of a run.
+
+    FileError for a profile whose ops or commands are not of this run, LimitError for one that
+    takes more than 104 days.
+    """
+    _require_sound_ops(profile)
+    config = profile.program.target_config
+    simulated = has_commands(profile)
+    is_whole = simulated and has_all_commands(profile)
+    found = Trace(
         process=f"KPU {config.name}",
         clock_mhz=config.compute.clock_mhz,
         about=_about(profile),
-        tracks={track: tracks[track] for track in TRACKS if track in tracks},
-        counters=tuple(_counters(profile)),
-        missing=tuple(_missing(profile)),
+        tracks=_tracks(profile, simulated, is_whole),
+        counters=tuple(counters(profile, is_whole)),
+        missing=tuple(_missing(profile, simulated, is_whole)),
     )
+    if found.ns(profile.metrics.total_cycles) > MOST_NS:
+        raise LimitError(f"{profile.program.name}: a trace ends at 104 days, this run does not")
+    return found
+
+
+def _require_sound_ops(profile: Profile) -> None:
+    starts, ends = profile.events["op.start_cycle"], profile.events["op.end_cycle"]
+    if (starts > ends).any() or (ends > profile.metrics.total_cycles).any():
+        raise FileError(f"{profile.program.name}: an op is outside the run")
+
+
+def _tracks(profile: Profile, simulated: bool, is_whole: bool) -> dict[str, list[Slice]]:
+    """By name, from top to bottom."""
+    rows = op_rows(profile)
+    tracks: dict[str, list[Slice]] = {OPS: [*_op_slices(profile, rows)]}
+    if simulated:
+        for track, found in unit_slices(profile, rows):
+            tracks.setdefault(track, []).append(found)
+        tracks[UNKNOWN] = [*_not_recorded(profile)]
+    if is_whole:
+        tracks[STALLS] = [*_stall_slices(profile, rows)]
+    return {track: tracks[track] for track in TRACKS if tracks.get(track)}
 
 
 def _about(profile: Profile) -> dict[str, Value]:
+    """Of the whole run: what it is, and every total of the profile."""
     program, clock = profile.program, profile.program.target_config.compute.clock_mhz
-    metrics: KPUPerformanceMetrics = profile.metrics
+    totals = asdict(profile.metrics)
+    del totals["op_metrics"]
     return {
         "program": program.name,
         "mode": profile.mode.value,
         "precision": program.precision.value,
         "clock_mhz": clock,
         "ns_per_cycle": 1000 / clock,
-        **{name: getattr(metrics, name) for name in TOTALS},
+        **totals,
+        **{f"left_out_{table}": rows for table, rows in left_out(profile).items()},
     }
 
 
 def _op_slices(profile: Profile, rows: list[OpRow]) -> Iterator[Slice]:
-    """Views take no time and are not shown."""
+    """With all figures of the op. Views take no time and are not shown."""
     starts, ends = (profile.events[f"op.{end}_cycle"].tolist() for end in ("start", "end"))
-    for row, start, end in zip(rows, starts, ends, strict=True):
+    ops = profile.program.get_ops_in_order()
+    for op, row, start, end in zip(ops, rows, starts, ends, strict=True):
         if end <= start:
             continue
         figures = profile.metrics.op_metrics[row.id]
         args: dict[str, Value] = {
             "op": row.id,
             "source": row.name,
+            "source_line": op.source,
             "type": row.op_type,
             "precision": row.precision,
             "limited_by": row.bound_by,
-            "cycles": row.cycles,
-            **{name: _plain(figures[name]) for name in OP_ARGS if name in figures},
+            "start_cycle": start,
+            **{name: _plain(figures[name]) for name in sorted(figures) if name != "bound_by"},
         }
         yield Slice(f"{row.name} {row.op_type}", start, end, args)
 
 
 def _plain(value: float) -> int | float:
-    return int(value) if value == int(value) else value
+    return int(value) if value == int(value) and abs(value) < MOST_WHOLE else value
 
 
-def _command_slices(profile: Profile, rows: list[OpRow]) -> Iterator[tuple[str, Slice]]:
-    """Slices of the units with their tracks; those of one tile share a flow."""
-    names = ("op", "kind", "operand", "step", "start_cycle", "end_cycle", "bytes")
-    columns = [profile.events[f"command.{name}"].tolist() for name in names]
-    ops, peaks = profile.program.get_ops_in_order(), peaks_of(profile.program.target_config)
-    units = [LANES if on_lanes(row, peaks) else ARRAYS for row in rows]
-    tiles = Counter(zip(columns[0], columns[3], strict=True))
-    flows = {tile: number for number, tile in enumerate(tiles, 1) if tiles[tile] > 1}
-    for op, kind, operand, step, start, end, size in zip(*columns, strict=True):
-        what, row = COMMAND_KINDS[kind], rows[op]
+def _stall_slices(profile: Profile, rows: list[OpRow]) -> Iterator[Slice]:
+    for each in stalls(profile):
+        row = rows[each.op]
         args: dict[str, Value] = {
             "op": row.id,
             "source": row.name,
-            "tile": step,
-            "cycles": end - start,
+            "limited_by": row.bound_by,
+            "start_cycle": each.start,
+            "cycles": each.end - each.start,
         }
-        if what != "compute":
-            sides = ops[op].output_ids if what.startswith("store") else ops[op].input_ids
-            if not 0 <= operand < len(sides):
-                raise FileError(f"{profile.program.name}: a command moves no operand of its op")
-            args |= {"tensor": sides[operand], "bytes": size}
-        track = TRACK_OF_KIND.get(what, units[op])
-        yield track, Slice(f"{row.name}: {what}", start, end, args, flows.get((op, step)))
+        yield Slice(f"waits for {each.cause}", each.start, each.end, args)
 
 
-def _counters(profile: Profile) -> Iterator[CounterTrack]:
-    """Bytes per cycle are the mean of each op, so that they add up to its bytes."""
-    end = profile.metrics.total_cycles
-    starts, ends = (profile.events[f"op.{name}_cycle"].tolist() for name in ("start", "end"))
-    figures = [profile.metrics.op_metrics[op.id] for op in profile.program.get_ops_in_order()]
-    for level in ("DRAM", "L2", "L1"):
-        keys = [f"{level.lower()}_{way}_bytes" for way in ("read", "write")]
-        points = [
-            (start, sum(row[key] for key in keys) / (stop - start))
-            for start, stop, row in zip(starts, ends, figures, strict=True)
-            if stop > start
-        ]
-        yield CounterTrack(f"{level} traffic", "B/cycle", (*points, (end, 0.0)))
-    live = profile.events["op.l2_live_bytes"].tolist()
-    used = [
-        (at, float(size)) for at, stop, size in zip(starts, ends, live, strict=True) if stop > at
-    ]
-    yield CounterTrack("L2 in use", "B", (*used, (end, 0.0)))
-    power = power_steps(profile, ALL_POWER_STEPS)
-    if power is not None:
-        watts = tuple(zip(power.starts.tolist(), power.watts.tolist(), strict=True))
-        yield CounterTrack("Power", "W", (*watts, (power.end, 0.0)))
+def _not_recorded(profile: Profile) -> Iterator[Slice]:
+    """From the op on of which the last command is; from the last change of power on."""
+    events, end = profile.events, profile.metrics.total_cycles
+    for table, rows in left_out(profile).items():
+        if table == "command":
+            known = events["command.op"].tolist()[-1:]
+            begin = int(events["op.start_cycle"][known[0]]) if known else 0
+        elif table == "power":
+            begin = int((events["power.start_cycle"].tolist()[-1:] or [0])[0])
+        else:
+            continue
+        yield Slice(f"{table}: {rows:,} left out", begin, max(begin, end))
 
 
-def _missing(profile: Profile) -> Iterator[str]:
+def _missing(profile: Profile, simulated: bool, is_whole: bool) -> Iterator[str]:
     cut = left_out(profile)
-    if profile.mode is SimulationMode.FUNCTIONAL:
-        yield "a functional profile has no commands: only ops are shown (kpurun --mode power_trace)"
+    if not simulated:
+        yield (
+            f"a {profile.mode.value} profile has no commands: only ops are shown "
+            "(kpurun --mode power_trace)"
+        )
         return
     if "command" in cut:
         yield (
             f"the profile lacks {cut['command']:,} commands: the last ops have none, no stall is "
             "named (kpurun --max-events)"
         )
+    elif not is_whole:
+        yield "no stall is named: run again with this kpurun, which says when loads are interrupted"
     if profile.mode is not SimulationMode.POWER_TRACE:
         yield "there is no power over time (kpurun --mode power_trace)"
     elif "power" in cut:
         yield f"the profile lacks the last {cut['power']:,} changes of power (kpurun --max-events)"
-
-
-def lanes(slices: list[Slice]) -> list[list[Slice]]:
-    """The slices in rows without overlaps, each in order of start; as few rows as can be."""
-    rows: list[list[Slice]] = []
-    for each in sorted(slices, key=lambda one: (one.start, one.end)):
-        free = next((row for row in rows if row[-1].end <= each.start), None)
-        if free is None:
-            rows.append([each])
-        else:
-            free.append(each)
-    return rows

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kpuprof.trace import Slice, Trace, lanes
+from kpuprof.tracks import NS_PER_US, Slice, Trace, lanes
 
 PID = 1
 Event = dict[str, Any]
@@ -16,7 +16,7 @@ Event = dict[str, Any]
 def chrome_text(trace: Trace) -> str:
     """Times are microseconds, as the format has it; cycles are in the arguments."""
     events = [*_names(trace), *_slices(trace), *_flows(trace), *_counters(trace)]
-    about = {**trace.about, "missing": list(trace.missing)}
+    about = {**trace.about, "scale": trace.scale, "missing": list(trace.missing)}
     document = {"traceEvents": events, "displayTimeUnit": "ns", "otherData": about}
     return json.dumps(document, allow_nan=False) + "\n"
 
@@ -32,6 +32,7 @@ def _rows(trace: Trace) -> Iterator[tuple[int, str, list[Slice]]]:
 
 def _names(trace: Trace) -> Iterator[Event]:
     yield _described("process_name", 0, name=trace.process)
+    yield _described("process_labels", 0, labels=trace.scale)
     for number, name, _ in _rows(trace):
         yield _described("thread_name", number, name=name)
         yield _described("thread_sort_index", number, sort_index=number)
@@ -50,24 +51,19 @@ def _slices(trace: Trace) -> Iterator[Event]:
                 "tid": number,
                 "name": each.name,
                 "ts": _us(trace, each.start),
-                "dur": _us(trace, each.end) - _us(trace, each.start),
+                "dur": (trace.ns(each.end) - trace.ns(each.start)) / NS_PER_US,
                 "args": dict(each.args),
             }
 
 
 def _flows(trace: Trace) -> Iterator[Event]:
-    """Arrows from one slice of a tile to the next."""
-    stops: dict[int, list[tuple[int, int]]] = {}
+    """Arrows from the slice that has the data of a tile to the one that takes them."""
     for number, _, row in _rows(trace):
         for each in row:
-            if each.flow is not None:
-                stops.setdefault(each.flow, []).append((each.start, number))
-    for flow, found in stops.items():
-        ordered = sorted(found)
-        for place, (start, number) in enumerate(ordered):
-            phase = "s" if place == 0 else "f" if place == len(ordered) - 1 else "t"
-            event = {"ph": phase, "pid": PID, "tid": number, "id": flow, "name": "tile"}
-            yield {**event, "cat": "tile", "ts": _us(trace, start), "bp": "e"}
+            end = {"pid": PID, "tid": number, "name": "tile", "cat": "tile"}
+            end |= {"ts": _us(trace, each.start), "bp": "e"}
+            yield from ({**end, "ph": "s", "id": arrow} for arrow in each.leaving)
+            yield from ({**end, "ph": "f", "id": arrow} for arrow in each.arriving)
 
 
 def _counters(trace: Trace) -> Iterator[Event]:
@@ -76,11 +72,11 @@ def _counters(trace: Trace) -> Iterator[Event]:
             yield {
                 "ph": "C",
                 "pid": PID,
-                "name": f"{counter.name} ({counter.unit})",
+                "name": counter.name,
                 "ts": _us(trace, cycle),
-                "args": {"value": value},
+                "args": {counter.unit: value},
             }
 
 
 def _us(trace: Trace, cycle: int) -> float:
-    return trace.ns(cycle) / 1000
+    return trace.ns(cycle) / NS_PER_US

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from kpuprof.trace import CounterTrack, Slice, Trace, Value, lanes
+from kpuprof.tracks import CounterTrack, Slice, Trace, Value, lanes
 
 PID = 1
 SEQUENCE = 1  # of packets; one writer
@@ -49,16 +49,14 @@ class _Writer:
         descriptor.process.pid = PID
         descriptor.process.process_name = self._trace.process
         descriptor.child_ordering = self._descriptors.EXPLICIT
-        descriptor.description = (
-            f"1 cycle = {self._trace.ns_per_cycle:g} ns ({self._trace.clock_mhz:g} MHz)"
-        )
+        descriptor.description = self._trace.scale
         about = next(self._numbers)
         self._describe(about, number, "Run", -1)
         packet = self._packet(0)
         packet.track_event.type = self._events.TYPE_INSTANT
         packet.track_event.track_uuid = about
         packet.track_event.name = "run"
-        _annotate(packet.track_event, {**self._trace.about, **_numbered(self._trace.missing)})
+        _annotate(packet.track_event, _about(self._trace))
         return number
 
     def _track(self, process: int, name: str, rank: int) -> int:
@@ -79,15 +77,18 @@ class _Writer:
             event = packet.track_event
             event.type, event.track_uuid = self._events.TYPE_SLICE_BEGIN, track
             event.name = each.name
-            if each.flow is not None:
-                event.flow_ids.append(each.flow)
+            event.flow_ids.extend(each.leaving)
+            event.terminating_flow_ids.extend(each.arriving)
             _annotate(event, each.args)
             end = self._packet(each.end).track_event
             end.type, end.track_uuid = self._events.TYPE_SLICE_END, track
 
     def _write_counter(self, process: int, counter: CounterTrack, rank: int) -> None:
         number = next(self._numbers)
-        described = self._describe(number, process, counter.name, rank).counter
+        descriptor = self._describe(number, process, counter.name, rank)
+        if counter.about:
+            descriptor.description = counter.about
+        described = descriptor.counter
         if counter.unit in UNITS:
             described.unit = self._counters.Unit.Value(UNITS[counter.unit])
         else:
@@ -105,8 +106,9 @@ class _Writer:
         return packet
 
 
-def _numbered(sentences: tuple[str, ...]) -> dict[str, Value]:
-    return {f"missing_{number}": each for number, each in enumerate(sentences, 1)}
+def _about(trace: Trace) -> dict[str, Value]:
+    missing = {f"missing_{number}": each for number, each in enumerate(trace.missing, 1)}
+    return {**trace.about, "scale": trace.scale, **missing}
 
 
 def _annotate(event: Any, args: Mapping[str, Value]) -> None:

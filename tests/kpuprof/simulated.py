@@ -7,6 +7,7 @@ import numpy as np
 from formats.config import KPUConfig
 from formats.precision import KPUPrecision
 from formats.profile import Profile, SimulationMode
+from formats.program import KPUProgram
 from kpuc.compiler import compile_graph
 from kpurun import KPURuntime
 from kpurun.profiling import DEFAULT_MAX_EVENTS, make_profile
@@ -31,3 +32,11 @@ def played(
     result = runtime.run({"x": image}, mode)
     timeline = None if mode is SimulationMode.FUNCTIONAL else runtime.timeline
     return make_profile(runtime.program, result, {}, timeline, max_events)
+
+
+def shallow_program() -> KPUProgram:
+    """A convolution of so few products that draining its results keeps the lanes busier."""
+    draft = Draft()
+    shallow = draft.conv("shallow", draft.input("x", 1, 3, 32, 32), 16, kernel=1)
+    lanes = draft.op("lanes", "MaxPool", draft.op("act", "Tanh", shallow), kernel_shape=(2, 2))
+    return compile_graph(draft.graph(lanes), KPUConfig(), KPUPrecision.FP16)

@@ -3,6 +3,7 @@
 import shutil
 import struct
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Processor:
 
 @pytest.fixture(scope="module")
 def processor():
-    """A function that loads a trace."""
+    """A function that loads a trace, the same bytes once."""
     node = shutil.which("node") or shutil.which("nodejs")
     if node is None:
         pytest.skip("no Node.js on this machine (Debian: apt-get install nodejs)")
@@ -69,6 +70,7 @@ def processor():
     module = next(file.locate() for file in files if file.name == "trace_processor.wasm")
     processes = []
 
+    @cache
     def load(trace: bytes) -> Processor:
         process = subprocess.Popen(
             [node, str(HARNESS), str(Path(module).parent)],
