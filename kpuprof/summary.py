@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from formats.profile import Profile
 from formats.program import KPUProgram
+from kpuprof.bound import bound_cycles
 from kpuprof.rows import OpRow
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a person asks first. Ratios are 0–1; `roofline_ratio` is roofline / actual cycles."""
+    """What a person asks first. Ratios are 0–1; `roofline_ratio` is roofline / actual cycles, and
+    `bound_ratio` bound / actual cycles."""
 
     program: str
     source_model: str
@@ -24,6 +26,8 @@ class Summary:
     other_cycles: int
     roofline_cycles: int
     roofline_ratio: float
+    bound_cycles: int
+    bound_ratio: float
     compute_utilization: float
     memory_bandwidth_utilization: float
     total_energy_uj: float
@@ -44,7 +48,7 @@ class Summary:
 def summarise(profile: Profile, rows: list[OpRow]) -> Summary:
     """Headline figures of one profile; the roofline is the sum of the ops' rooflines."""
     program, metrics = profile.program, profile.metrics
-    roofline_cycles = sum(row.roofline_cycles for row in rows)
+    roofline_cycles, bound = sum(row.roofline_cycles for row in rows), bound_cycles(profile, rows)
     total_cycles = max(1, metrics.total_cycles)
     return Summary(
         program=program.name,
@@ -60,6 +64,8 @@ def summarise(profile: Profile, rows: list[OpRow]) -> Summary:
         other_cycles=metrics.other_cycles,
         roofline_cycles=roofline_cycles,
         roofline_ratio=roofline_cycles / total_cycles,
+        bound_cycles=bound,
+        bound_ratio=bound / total_cycles,
         compute_utilization=metrics.compute_utilization,
         memory_bandwidth_utilization=metrics.memory_bandwidth_utilization,
         total_energy_uj=metrics.total_energy_uj,

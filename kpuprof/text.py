@@ -103,6 +103,11 @@ def _headline_rows(summary: Summary, width: int) -> list[tuple[str, RenderableTy
             "op by op)",
         ),
         (
+            "Bound",
+            f"{summary.bound_ratio:.1%} of what all units at once could do "
+            f"({summary.bound_cycles:,} cycles)",
+        ),
+        (
             "Utilisation",
             f"arrays {summary.compute_utilization:.1%} · DRAM bandwidth "
             f"{summary.memory_bandwidth_utilization:.1%} · {summary.macs / 1e6:,.1f} M MACs",
