@@ -30,6 +30,7 @@ from kpuc.quant.refine import Refinements, with_own_constants
 from kpuc.quant.saved import load, save
 from kpuc.quant.search import Bar, cheapest
 from kpuc.storage import Storage
+from kpurun.compatibility import is_batched
 
 LEAST_HELD_OUT = 8
 
@@ -80,17 +81,17 @@ def quantiser(
     load_calibration: a file that was saved, instead of `data`.
     """
 
-    def drawn(graph: Graph) -> tuple[Iterable[Sample], list[Sample]]:
+    def drawn(graph: Graph) -> _Drawn:
         specs = [_spec(graph, value) for value in graph.inputs]
         every = samples(data, specs, preprocess, precision.value)
-        calibration, aside = every.split(max(LEAST_HELD_OUT, every.count // 10))
+        calibration, aside = every.split(max(LEAST_HELD_OUT, len(every.store) // 10))
         by_value: Iterable[Sample] = _by_value(graph, calibration)
         shown = by_value if track is None else track(by_value, len(calibration))
-        return shown, list(_by_value(graph, aside))
+        return _Drawn(shown, list(_by_value(graph, aside)), calibration.count, aside.count)
 
     def calibrate(graph: Graph, equalise: Equalise) -> Calibration:
         if load_calibration is None:
-            return replace(observed(*drawn(graph))(graph, equalise), preprocess=preprocess)
+            return _calibrated(drawn(graph), graph, equalise, preprocess)
         loaded = load(load_calibration, graph, equalise)
         if loaded.preprocess != preprocess:
             raise UsageError(
@@ -102,14 +103,44 @@ def quantiser(
     def quantise(graph: Graph) -> Quantized:
         if precision in CODED:
             return quantized(graph, config, precision, options or QuantOptions(), calibrate)
-        return Quantized(graph, *posit_storage(graph, precision, *drawn(graph)), None)
+        found = drawn(graph)
+        storage, report = posit_storage(graph, precision, found.calibration, found.held_out)
+        counted = replace(report, samples=found.count, held_out=found.held_out_count)
+        return Quantized(graph, storage, counted, None)
 
     return Quantiser(quantise)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Samples in the model's batch, and how many they are one by one."""
+
+    calibration: Iterable[Sample]
+    held_out: list[Sample]
+    count: int
+    held_out_count: int
+
+
+def _calibrated(drawn: _Drawn, graph: Graph, equalise: Equalise, preprocess: str) -> Calibration:
+    seen = observed(drawn.calibration, drawn.held_out)(graph, equalise)
+    return replace(
+        seen,
+        statistics=replace(seen.statistics, samples=drawn.count),
+        held_out_count=drawn.held_out_count,
+        preprocess=preprocess,
+    )
+
+
 def _spec(graph: Graph, value: str) -> InputSpec:
     type_ = graph.types[value]
-    return InputSpec(graph.names.get(value, value), tuple(type_.shape), type_.is_float)
+    shape = tuple(type_.shape)
+    uses = [
+        (node.op_type, tuple(graph.types[node.outputs[0]].shape))
+        for node in graph.nodes
+        if value in node.inputs
+    ]
+    name = graph.names.get(value, value)
+    return InputSpec(name, shape, type_.is_float, is_batched(shape, uses))
 
 
 def _by_value(graph: Graph, found: Iterable[Sample]) -> Iterator[Sample]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import kpuc
+import kpurun
 from formats.errors import UsageError
 from kpuc.quant.quantize import QuantOptions
 from kpuc.quant.rounding import MOST_PRODUCTS
@@ -66,3 +67,46 @@ def test_macs_of_a_sum_too_long_for_codes_are_not_counted_as_codes():
     program = calibrated(module, (70_000,))
     # 8·3 of 70,000·8 + 8·3
     assert program.quantization.mac_share == pytest.approx(24 / 560_024)
+
+
+def of_batches(batch, samples, **options):
+    """A linear layer for a batch in INT8, calibrated on `samples`."""
+    torch.manual_seed(0)
+    module = nn.Linear(8, 4).eval()
+    example = (torch.zeros(batch, 8),)
+    return kpuc.compile(module, example, precision="int8", calibration=samples, **options)
+
+
+def test_samples_are_counted_and_not_batches():
+    samples = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    found = of_batches(16, samples).quantization
+    # a batch is held out, 84 are left: 5 batches of 16
+    assert (found.samples, found.held_out) == (80, 16)
+
+
+def test_samples_of_a_loaded_calibration_are_counted_too(tmp_path):
+    samples = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    of_batches(16, samples, save_calibration=tmp_path / "x.cal")
+    found = of_batches(16, None, load_calibration=tmp_path / "x.cal").quantization
+    assert (found.samples, found.held_out) == (80, 16)
+
+
+def test_every_place_of_a_whole_sample_is_calibrated_and_held_out():
+    """The first row of each sample is 50 times as large; held out are whole samples, so the figure
+    is that of fresh ones."""
+    samples = np.random.default_rng(0).standard_normal((150, 10, 8)).astype(np.float32)
+    samples[:, 0] *= 50
+    program = of_batches(10, samples[:104])
+    runtime = kpurun.KPURuntime()
+    runtime.load_program(program)
+    torch.manual_seed(0)
+    module = nn.Linear(8, 4).eval()
+    signal = noise = 0.0
+    for sample in samples[104:]:
+        exact = module(torch.from_numpy(sample)).detach().numpy()
+        (made,) = runtime.run({program.get_input_tensors()[0].name: sample}).outputs.values()
+        signal += float((exact**2).sum())
+        noise += float(((made - exact) ** 2).sum())
+    (db,) = program.quantization.sqnr_db.values()
+    assert db == pytest.approx(10 * np.log10(signal / noise), abs=2)
+    assert (program.quantization.samples, program.quantization.held_out) == (930, 110)
