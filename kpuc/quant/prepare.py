@@ -1,16 +1,17 @@
 """The stage of the compiler that makes codes: an optimised graph and samples to what is stored."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from formats.config import KPUConfig
-from formats.errors import UsageError
+from formats.errors import CompilationError, UsageError
 from formats.files import Source, Target
 from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph
 from kpuc.passes.layout_cost import PLAIN, Estimator
-from kpuc.precision import CODED, float_storage
+from kpuc.precision import CODED, require_representable, unchecked_float_storage
 from kpuc.quant.assign import assign, kernels
 from kpuc.quant.calibration import Calibrate, Calibration, Equalise
 from kpuc.quant.coding import CODED_WEIGHTS, Granularity, coded_weights, with_codes
@@ -159,7 +160,8 @@ def quantized(
 ) -> Quantized:
     """The graph with the codes that the options ask for.
 
-    UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached.
+    UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached,
+    CompilationError for values that what stays in FP16 cannot hold.
     """
     maker = quantizer(graph, precision, options, calibrate)
     always = kept_by_name(maker.graph, options.keep_fp16)
@@ -173,6 +175,10 @@ def quantized(
             maker, trial = own, rounded_again
     else:
         trial = maker.trial(always)
+    if math.isinf(trial.worst):
+        raise CompilationError(
+            "an activation overflows FP16, in which some kernels compute: keep fewer in it"
+        )
     report = summary(maker, trial, gains_db(maker, trial))
     seen = replace(maker.calibration, rounded=maker.rounded)
     return Quantized(trial.graph, trial.storage, report, seen)
@@ -181,7 +187,7 @@ def quantized(
 def saved_cycles(maker: Quantizer, config: KPUConfig) -> dict[str, int]:
     """Kernel's id -> estimated cycles that its codes save against FP16."""
     coded = maker.trial(frozenset())
-    plain = float_storage(maker.graph, KPUPrecision.FP16)
+    plain = unchecked_float_storage(maker.graph, KPUPrecision.FP16)
     before = Estimator(maker.graph, frozenset(), plain, config)
     after = Estimator(coded.graph, frozenset(), coded.storage, config)
     on_codes = {node.id: node for node in coded.graph.nodes}
@@ -223,4 +229,7 @@ def nominal(graph: Graph, precision: KPUPrecision) -> tuple[Graph, Storage]:
     prepared = with_own_constants(graph)
     assignment = assign(prepared)
     weights = coded_weights(prepared, CODED_WEIGHTS[precision], Granularity())
-    return with_codes(assignment, dict.fromkeys(assignment.coded, (1.0, 0)), weights, precision)
+    meaningless = dict.fromkeys(assignment.coded, (1.0, 0))
+    coded, storage = with_codes(assignment, meaningless, weights, precision)
+    require_representable(coded, storage)
+    return coded, storage

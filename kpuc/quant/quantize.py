@@ -11,6 +11,7 @@ from formats.errors import UsageError
 from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph, Node
+from kpuc.precision import require_representable
 from kpuc.quant.assign import assign, kernels, macs
 from kpuc.quant.calibration import (
     Calibrate,
@@ -186,6 +187,7 @@ class Quantizer:
         assignment = assign(self.graph, floats)
         codes = codes_for(assignment, self.statistics, self.options.method)
         graph, storage = with_codes(assignment, codes, weights, self.precision)
+        require_representable(graph, storage)
         means = dict(self.statistics.means)
         means |= {copy: means[v] for copy, v in assignment.copies.items() if v in means}
         samples = self.statistics.refining

@@ -9,7 +9,9 @@ from torch import nn
 
 import kpuc
 import kpurun
-from formats.errors import UsageError
+from formats.errors import CompilationError, UsageError
+from formats.precision import DType
+from kpuc.quant.measure import Difference
 from kpuc.quant.quantize import QuantOptions
 from kpuc.quant.rounding import MOST_PRODUCTS
 
@@ -110,3 +112,34 @@ def test_every_place_of_a_whole_sample_is_calibrated_and_held_out():
     (db,) = program.quantization.sqnr_db.values()
     assert db == pytest.approx(10 * np.log10(signal / noise), abs=2)
     assert (program.quantization.samples, program.quantization.held_out) == (930, 110)
+
+
+def with_a_large_weight():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    with torch.no_grad():
+        module[0].weight[0, 0] = 1e5  # beyond the 65,504 of FP16
+    return module
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_fp16": ("2",)}, {"min_sqnr_db": 30}])
+def test_a_weight_that_only_codes_can_hold_is_codes(options):
+    program = calibrated(with_a_large_weight(), (8,), scale=0.1, **options)
+    (weight,) = (t for t in program.tensors.values() if t.name == "0.weight")
+    assert weight.dtype is DType.INT8
+
+
+def test_a_weight_that_stays_in_fp16_is_refused_if_that_cannot_hold_it():
+    with pytest.raises(CompilationError, match=re.escape("0.weight holds 1e+05, which fp16")):
+        calibrated(with_a_large_weight(), (8,), keep_fp16=("0",))
+
+
+def test_an_activation_that_overflows_in_a_kept_kernel_is_refused():
+    with pytest.raises(CompilationError, match="an activation overflows FP16"):
+        calibrated(with_a_large_weight(), (8,), keep_fp16=("2",))
+
+
+def test_an_output_that_is_no_number_is_infinitely_far():
+    found = Difference()
+    found.add(np.ones(2, np.float32), np.array([1, np.nan], np.float32))
+    assert (found.worst, found.sqnr_db) == (np.inf, -200)
