@@ -24,7 +24,7 @@ class Difference:
     worst: float = 0.0
 
     def add(self, exact: np.ndarray, other: np.ndarray) -> None:
-        """One sample of the output, exact and as it is computed: infinitely far if that overflowed."""
+        """One sample of the output, exact and as computed: infinitely far if that overflowed."""
         wide = exact.astype(np.float64)
         difference = np.abs(other.astype(np.float64) - wide)
         difference[np.isnan(difference)] = np.inf

@@ -200,6 +200,11 @@ def test_what_does_not_compile_says_why(function, options, words):
         torch.compile(function, backend="kpu", options=options)(torch.ones(3))
 
 
+def test_an_input_without_elements_is_refused():
+    with pytest.raises(BackendCompilerFailed, match=r"input 'input' is empty: its shape is \[0, 3\]"):
+        torch.compile(lambda x: x + 1, backend="kpu")(torch.ones(0, 3))
+
+
 @pytest.mark.parametrize("mode", ["cycle_accurate", "power_trace"])
 def test_a_simulated_function_gives_the_same_numbers(mode):
     compiled = torch.compile(lambda x: x + 1, backend="kpu", options={"mode": mode})
