@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from formats.console import STDIO, require_different, require_distinct
 from formats.errors import UsageError
+from kpuc.depfile import calibration_files
 from kpuc.precision import CODED, SCALED
 
 DEFAULT_PERCENTILE = 99.99
@@ -126,7 +127,7 @@ def _check_paths(request: Request) -> None:
     }
     require_distinct(written)
     for option, target in written.items():
-        read = [request.model, request.calibration]
+        read = [request.model, *calibration_files(request.calibration, None)]
         if option != "--save-calibration":  # what was loaded may be saved with more in it
             read.append(request.load_calibration)
         for source in read:

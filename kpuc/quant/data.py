@@ -23,12 +23,11 @@ from formats.errors import (
     shape_mismatch,
     too_few_calibration_samples,
 )
-from kpuc.quant.arrays import map_arrays
+from kpuc.quant.arrays import image_paths, map_arrays
 from kpuc.quant.batches import Samples, Store
 from kpurun.images import read_image
 
 LEAST_SAMPLES = 100
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .tif .tiff .webp".split())
 
 
 @dataclass(frozen=True)
@@ -139,15 +138,6 @@ class _Images:
             raise FileError(f"{path}: {error.strerror}") from error
         shape = (1, *self.spec.shape[1:])
         return {self.spec.name: read_image(data, str(path), shape, self.preprocess)[0]}
-
-
-def image_paths(folder: Path) -> list[Path]:
-    """The images of a folder and of those in it, in order of their names."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
 
 
 def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: str) -> _Images:
