@@ -60,6 +60,15 @@ def require_calibration(
         raise too_few_calibration_samples(precision.value)
 
 
+def require_use(precision: KPUPrecision, calibration: object, quantization: object) -> None:
+    """UsageError for samples, or options of codes, that programs of the precision are not made
+    from. None stands for what was not given."""
+    if calibration is not None and precision not in SCALED:
+        raise UsageError(f"calibration: {precision.value} takes nothing from samples")
+    if quantization is not None and precision not in CODED:
+        raise UsageError(f"quantization: {precision.value} has no codes")
+
+
 def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
     """How values are stored in a program without codes.
 

@@ -126,10 +126,10 @@ def _check_paths(request: Request) -> None:
         "--save-calibration": request.save_calibration,
     }
     require_distinct(written)
+    read = [request.model, *calibration_files(request.calibration, None)]
     for option, target in written.items():
-        read = [request.model, *calibration_files(request.calibration, None)]
-        if option != "--save-calibration":  # what was loaded may be saved with more in it
-            read.append(request.load_calibration)
-        for source in read:
+        # what was loaded may be saved with more in it
+        loaded = None if option == "--save-calibration" else request.load_calibration
+        for source in (*read, loaded):
             if source is not None and target is not None:
                 require_different(source, target)

@@ -1,5 +1,5 @@
-"""Files of samples: the images of a folder, and arrays that are mapped into memory rather than read,
-so that their size does not matter.
+"""Files of samples: the images of a folder, and arrays that are mapped into memory rather than
+read, so that their size does not matter.
 
 The kind of arrays is recognised by content; pickled ones are refused.
 """
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from formats.errors import FileError
-
 
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .tif .tiff .webp".split())
 

@@ -79,8 +79,11 @@ def quantiser(
     """`quantized` on samples of whatever `kpuc.quant.data.samples` takes; a tenth is held out.
 
     track: the calibration samples, and how many, with a progress bar around them;
-    load_calibration: a file that was saved, instead of `data`.
+    load_calibration: a file that was saved, instead of `data`. UsageError for options of another
+    kind.
     """
+    if options is not None and not isinstance(options, QuantOptions):
+        raise UsageError(f"quantization is a QuantOptions, not {type(options).__name__}")
 
     def drawn(graph: Graph) -> _Drawn:
         specs = [_spec(graph, value) for value in graph.inputs]
