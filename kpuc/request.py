@@ -28,6 +28,17 @@ CALIBRATION_OPTIONS = {
     "--min-sqnr": "min_sqnr",
 }
 
+# What --check and --estimate-memory have no use for besides.
+WRITING_OPTIONS = {
+    "-o": "output_path",
+    "--remarks": "remarks_path",
+    "--save-passes": "save_passes",
+    "--stop-after": "stop_after",
+    "--time-report": "time_report",
+    "--depfile": "depfile",
+    "--if-changed": "if_changed",
+}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -80,9 +91,27 @@ def check_options(request: Request) -> None:
         raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
     if request.depfile is not None and request.output_path in (None, STDIO):
         raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
+    _check_idle(request)
     _check_numbers(request)
     _check_calibration(request)
     _check_paths(request)
+
+
+def _check_idle(request: Request) -> None:
+    """What --check and --estimate-memory would ignore."""
+    mode = "--check" if request.check else "--estimate-memory"
+    if not (request.check or request.estimate_memory):
+        return
+    if request.check and request.estimate_memory:
+        raise UsageError("--check and --estimate-memory: give one of them")
+    defaults = {field.name: field.default for field in fields(Request)}
+    idle = [
+        option
+        for option, name in {**WRITING_OPTIONS, **CALIBRATION_OPTIONS}.items()
+        if getattr(request, name) != defaults[name]
+    ]
+    if idle:
+        raise UsageError(f"{mode} makes no program: leave out {', '.join(idle)}")
 
 
 def _check_numbers(request: Request) -> None:

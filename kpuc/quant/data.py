@@ -237,11 +237,14 @@ def _by_input(item: object, inputs: Sequence[InputSpec], label: str) -> list[obj
     """The item's arrays in order of the inputs."""
     names = [spec.name for spec in inputs]
     if isinstance(item, Mapping):
-        if len(inputs) == len(item) == 1:
-            return list(item.values())
         if set(item) == {f"arr_{place}" for place in range(len(names))}:  # numpy's for unnamed
             return [item[f"arr_{place}"] for place in range(len(names))]
         missing = [name for name in names if name not in item]
+        if set(item) == {"arr_0"}:
+            raise InputError(
+                f"{label}: one array without a name, the model takes {len(names)} "
+                f"({', '.join(names)}): give them by name in an .npz or .safetensors"
+            )
         if missing:
             held = ", ".join(map(str, item))
             raise InputError(f"{label}: no array for input {', '.join(missing)}, only {held}")

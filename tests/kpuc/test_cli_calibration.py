@@ -195,6 +195,11 @@ def test_a_calibration_saved_with_kernels_in_fp16_loads_again(kept, made, monkey
         (["--max-diff", "inf"], "--max-diff inf: give a positive number"),
         (["--min-sqnr", "nan"], "--min-sqnr nan: give a number of dB"),
         (["--calibration", ""], "a calibration's path is empty"),
+        (["--check"], "--check makes no program: leave out -o"),
+        (["--estimate-memory", "--if-changed"], "leave out -o, --if-changed"),
+        (["--check", "--calibration", "a"], "leave out -o, --calibration"),
+        (["--check", "--save-calibration", "a"], "leave out -o, --save-calibration"),
+        (["--check", "--estimate-memory"], "--check and --estimate-memory: give one"),
     ],
 )
 def test_what_an_option_cannot_mean_is_refused_before_the_model_is_read(capsys, words, message):

@@ -45,7 +45,7 @@ def write_fortran_npy(folder: Path) -> Path:
 
 
 def write_npz(folder: Path) -> Path:
-    np.savez_compressed(folder / "data.npz", whatever=DATA)
+    np.savez_compressed(folder / "data.npz", x=DATA)
     return folder / "data.npz"
 
 
@@ -272,6 +272,7 @@ def changed(index: int, value: object) -> list[object]:
         (np.full((3, 4, 5), np.nan, np.float32), "NaN or infinite values in input 'x'"),
         (np.full((3, 4, 5), 1e300), "NaN or infinite values in input 'x'"),
         ({"y": DATA[0], "z": DATA[0]}, "no array for input x, only y, z"),
+        ({"y": DATA[0]}, "no array for input x, only y"),
         ((DATA[0], 3), r"2 arrays, the model takes 1 \(x\)"),
         ("photo.jpg", "this is <U9"),
         (None, "this is object"),
@@ -296,6 +297,11 @@ def test_as_many_samples_of_each_input_are_needed():
         InputError, match="not as many samples of each input: 100 of 'x', 99 of 'ids'"
     ):
         samples({"x": DATA, "ids": TOKENS[:99]}, [X, IDS], "none")
+
+
+def test_one_array_without_a_name_does_not_fit_two_inputs(tmp_path):
+    with pytest.raises(InputError, match=r"one array without a name, the model takes 2 \(x, ids\)"):
+        samples(write_npy(tmp_path), [X, IDS], "none")
 
 
 def test_a_broken_image_names_itself(tmp_path):
