@@ -39,18 +39,21 @@ def compile(
     """
     import torch
 
+    from formats.preprocess import require_known
     from kpuc.capture import capture
     from kpuc.compiler import compile_graph, own_precision, planner
     from kpuc.emit import Source
     from kpuc.graph import graph_hash
     from kpuc.lower import lower
-    from kpuc.precision import is_calibrated, require_calibration, require_precision
+    from kpuc.precision import is_calibrated, require_calibration, require_precision, require_use
     from kpurun.compatibility import own_config
 
     planner(optimise)
     machine, chosen = own_config(config), own_precision(precision)
     require_precision(machine, chosen)
     require_calibration(chosen, calibration, load_calibration, save_calibration)
+    require_use(chosen, calibration, quantization)
+    require_known(preprocess)
     quantise = None
     if is_calibrated(chosen, calibration):
         from kpuc.quant.prepare import quantiser

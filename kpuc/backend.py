@@ -19,12 +19,13 @@ from formats.config import KPUConfig
 from formats.errors import CompilationError, UsageError, too_few_calibration_samples
 from formats.files import Source, Target
 from formats.precision import KPUPrecision
+from formats.preprocess import require_known
 from formats.profile import SimulationMode
 from kpuc.capture import placeholder_sources, refuse_unknown_shapes
 from kpuc.captured import Captured, InputSlot, OutputSlot
 from kpuc.compiler import compile_graph, own_precision
 from kpuc.lower import lower
-from kpuc.precision import is_calibrated, require_calibration, require_precision
+from kpuc.precision import is_calibrated, require_calibration, require_precision, require_use
 from kpuc.signature import unique_names
 from kpuc.source import clean_path
 from kpuc.trace import Traced, functional_aten
@@ -110,6 +111,10 @@ def _parse(options: Mapping[str, Any]) -> Options:
         require_precision(config, precision)
         calibration = _calibration(calibration, load_from, precision)
     require_calibration(precision, calibration, load_from, save_to)
+    require_use(precision, calibration, options.get("quantization"))
+    if "preprocess" in options and calibration is None and load_from is None:
+        raise UsageError("preprocess: it is for images of a calibration, and none is given")
+    require_known(options.get("preprocess", "none"))
     return Options(
         precision,
         config,

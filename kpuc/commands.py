@@ -18,6 +18,7 @@ from formats.schema import load_config, override
 from kpuc.depfile import calibration_files, depfile, prerequisites
 from kpuc.graph import Graph
 from kpuc.piped import model_file
+from kpuc.precision import CODED
 from kpuc.report import Clock, document, summary
 from kpuc.request import Request, check_options
 from kpuc.text import dump
@@ -145,7 +146,10 @@ def _compile(
     report(clock.report())
 
 
-def _quant_options(request: Request) -> "QuantOptions":
+def _quant_options(request: Request) -> "QuantOptions | None":
+    """None for a precision without codes, to which no option of them was given."""
+    if request.precision not in CODED:
+        return None
     from kpuc.quant.coding import Granularity
     from kpuc.quant.quantize import QuantOptions
     from kpuc.quant.refine import Refinements

@@ -19,6 +19,7 @@ from formats.errors import (
 from formats.files import Source as FileSource
 from formats.files import Target
 from formats.precision import KPUPrecision
+from formats.preprocess import require_known
 from formats.program import KPUProgram, Quantization
 from kpuc.aliases import aliases
 from kpuc.compact import plan_compactly
@@ -38,6 +39,7 @@ from kpuc.precision import (
     is_calibrated,
     require_calibration,
     require_precision,
+    require_use,
 )
 from kpuc.schedule import schedule
 from kpuc.scheduled import Scheduled
@@ -204,6 +206,8 @@ class KPUCompiler:
         machine, chosen = own_config(config), own_precision(precision)
         require_precision(machine, chosen)
         require_calibration(chosen, calibration_data, load_calibration, save_calibration)
+        require_use(chosen, None, quantization)  # samples may say the shape of an input
+        require_known(preprocess)
         sample, data = _first_sample(calibration_data)
         loaded = self._load(path)
         observe("load", None, {})

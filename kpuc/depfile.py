@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kpuc.quant.arrays import image_paths
+
 
 def depfile(output: str, prerequisites: Sequence[str]) -> str:
     """One rule without a recipe, and an empty one per prerequisite, so that make goes on when a
@@ -26,8 +28,6 @@ def calibration_files(calibration: str | None, saved: str | None) -> list[str]:
     """The file of samples or of a saved calibration; of a folder its images, and the folders
     themselves, which are newer when an image has come or gone."""
     if calibration is not None and Path(calibration).is_dir():
-        from kpuc.quant.data import image_paths  # torch
-
         images = image_paths(Path(calibration))
         folders = dict.fromkeys(path.parent for path in images)
         return [str(path) for path in (*folders, *images)]

@@ -92,6 +92,8 @@ def host_dtype(dtype: torch.dtype) -> str:
 
 
 def _input(builder: Builder, slot: InputSlot) -> Symbol:
+    if 0 in slot.shape:
+        raise CompilationError(f"input {slot.name!r} is empty: its shape is {list(slot.shape)}")
     try:
         type_ = TensorType(slot.shape, semantic_dtype(slot.dtype))
     except LoweringError as refusal:

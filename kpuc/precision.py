@@ -60,6 +60,15 @@ def require_calibration(
         raise too_few_calibration_samples(precision.value)
 
 
+def require_use(precision: KPUPrecision, calibration: object, quantization: object) -> None:
+    """UsageError for samples, or options of codes, that programs of the precision are not made
+    from. None stands for what was not given."""
+    if calibration is not None and precision not in SCALED:
+        raise UsageError(f"calibration: {precision.value} takes nothing from samples")
+    if quantization is not None and precision not in CODED:
+        raise UsageError(f"quantization: {precision.value} has no codes")
+
+
 def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
     """How values are stored in a program without codes.
 
@@ -67,6 +76,13 @@ def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
     meet the accumulator (biases, BatchNorm parameters, epilogue operands) are kept in fp32.
     CompilationError names a finite constant that the type cannot hold.
     """
+    storage = unchecked_float_storage(graph, precision)
+    require_representable(graph, storage)
+    return storage
+
+
+def unchecked_float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
+    """The same, whatever the constants hold."""
     wide = set(graph.outputs) | accumulator_constants(graph)
     narrow = DType(precision.value)
     dtypes = {}
@@ -75,9 +91,6 @@ def float_storage(graph: Graph, precision: KPUPrecision) -> Storage:
             dtypes[value] = kind.dtype
         else:
             dtypes[value] = DType.FP32 if value in wide else narrow
-    for value, array in graph.constants.items():
-        if dtypes[value] is narrow:
-            _check_range(graph.names.get(value, value), array, narrow)
     scaled = factors(graph) if narrow in POSITS else set()
     params = {
         value: QuantParams(scale=posit_scale(graph.constants[value], narrow))
@@ -129,10 +142,22 @@ def accumulator_constants(graph: Graph) -> set[str]:
     return {value for value in on_accumulator - elsewhere if value in graph.constants}
 
 
-def _check_range(name: str, array: np.ndarray, dtype: DType) -> None:
-    largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
-    if largest >= OVERFLOW.get(dtype, np.inf):
-        remedy = ": use --precision bf16" if dtype is DType.FP16 else ""
-        raise CompilationError(
-            f"constant {name} holds {largest:.4g}, which {dtype.value} cannot{remedy}"
-        )
+def require_representable(graph: Graph, storage: Storage) -> None:
+    """CompilationError names a finite constant that the type it is stored as cannot hold."""
+    for value, array in graph.constants.items():
+        dtype = storage.dtypes[value]
+        if not is_representable(array, dtype):
+            remedy = ": use --precision bf16" if dtype is DType.FP16 else ""
+            raise CompilationError(
+                f"constant {graph.names.get(value, value)} holds {_largest(array):.4g}, which "
+                f"{dtype.value} cannot{remedy}"
+            )
+
+
+def is_representable(array: np.ndarray, dtype: DType) -> bool:
+    """Whether the type has a finite value near every finite one of a constant."""
+    return dtype not in OVERFLOW or _largest(array) < OVERFLOW[dtype]
+
+
+def _largest(array: np.ndarray) -> float:
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))

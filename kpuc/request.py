@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from formats.console import STDIO, require_different, require_distinct
 from formats.errors import UsageError
+from kpuc.depfile import calibration_files
 from kpuc.precision import CODED, SCALED
 
 DEFAULT_PERCENTILE = 99.99
@@ -25,6 +26,17 @@ CALIBRATION_OPTIONS = {
     "--keep-fp16": "keep_fp16",
     "--max-diff": "max_diff",
     "--min-sqnr": "min_sqnr",
+}
+
+# What --check and --estimate-memory have no use for besides.
+WRITING_OPTIONS = {
+    "-o": "output_path",
+    "--remarks": "remarks_path",
+    "--save-passes": "save_passes",
+    "--stop-after": "stop_after",
+    "--time-report": "time_report",
+    "--depfile": "depfile",
+    "--if-changed": "if_changed",
 }
 
 
@@ -80,9 +92,27 @@ def check_options(request: Request) -> None:
         raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
     if request.depfile is not None and request.output_path in (None, STDIO):
         raise UsageError("--depfile needs an output file: give -o MODEL.kpu")
+    _check_idle(request)
     _check_numbers(request)
     _check_calibration(request)
     _check_paths(request)
+
+
+def _check_idle(request: Request) -> None:
+    """What --check and --estimate-memory would ignore."""
+    mode = "--check" if request.check else "--estimate-memory"
+    if not (request.check or request.estimate_memory):
+        return
+    if request.check and request.estimate_memory:
+        raise UsageError("--check and --estimate-memory: give one of them")
+    defaults = {field.name: field.default for field in fields(Request)}
+    idle = [
+        option
+        for option, name in {**WRITING_OPTIONS, **CALIBRATION_OPTIONS}.items()
+        if getattr(request, name) != defaults[name]
+    ]
+    if idle:
+        raise UsageError(f"{mode} makes no program: leave out {', '.join(idle)}")
 
 
 def _check_numbers(request: Request) -> None:
@@ -126,10 +156,10 @@ def _check_paths(request: Request) -> None:
         "--save-calibration": request.save_calibration,
     }
     require_distinct(written)
+    read = [request.model, *calibration_files(request.calibration, None)]
     for option, target in written.items():
-        read = [request.model, request.calibration]
-        if option != "--save-calibration":  # what was loaded may be saved with more in it
-            read.append(request.load_calibration)
-        for source in read:
+        # what was loaded may be saved with more in it
+        loaded = None if option == "--save-calibration" else request.load_calibration
+        for source in (*read, loaded):
             if source is not None and target is not None:
                 require_different(source, target)

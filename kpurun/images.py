@@ -11,6 +11,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from formats.errors import FileError, InputError, UsageError, shape_mismatch
+from formats.preprocess import require_known
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,8 +37,7 @@ def read_image(data: bytes, source: str, shape: tuple[int, ...], preprocess: str
     deviation), "yolo" (letterbox on grey, 0 to 1) or "none" (pixel values 0 to 255 of an image that
     has the input's size already). EXIF orientation is applied.
     """
-    if preprocess not in RECIPES:
-        raise UsageError(f"preprocess {preprocess!r} is not one of {', '.join(RECIPES)}")
+    require_known(preprocess)
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         text = ",".join(map(str, shape))
         raise UsageError(

@@ -1,6 +1,7 @@
-"""Files of arrays that are mapped into memory rather than read, so that their size does not matter.
+"""Files of samples: the images of a folder, and arrays that are mapped into memory rather than
+read, so that their size does not matter.
 
-The kind is recognised by content; pickled arrays are refused.
+The kind of arrays is recognised by content; pickled ones are refused.
 """
 
 import shutil
@@ -13,6 +14,17 @@ from typing import Any
 import numpy as np
 
 from formats.errors import FileError
+
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .tif .tiff .webp".split())
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """The images of a folder and of those in it, in order of their names."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def map_arrays(path: Path) -> Mapping[str, Any]:

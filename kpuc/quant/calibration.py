@@ -28,14 +28,16 @@ class Calibration:
     """Of one graph, each kernel with a weight and a bias of its own; equalized: what the statistics
     are of.
 
-    preprocess: what made samples of images; held_out: samples that nothing is fitted to; rounded:
-    by `rounding_key`, the codes of all weights that were rounded to second order.
+    preprocess: what made samples of images; held_out: what nothing is fitted to, in the model's
+    batch; held_out_count: how many samples these are; rounded: by `rounding_key`, the codes of all
+    weights that were rounded to second order.
     """
 
     graph: Graph
     equalized: Equalized
     statistics: Statistics
     held_out: Sequence[Sample]
+    held_out_count: int
     preprocess: str = "none"
     rounded: Mapping[str, Codes] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from formats.precision import DType, KPUPrecision
 from formats.quantized import spread_scales
 from kpuc.graph import Graph
 from kpuc.passes.edit import Additions
-from kpuc.precision import float_storage
+from kpuc.precision import unchecked_float_storage
 from kpuc.quant.assign import Assignment, kernels
 from kpuc.quant.weights import channel_scales, constant_factor, on_grid, rows_of, scale_axis
 from kpuc.storage import Code, QuantParams, Storage
@@ -77,7 +77,8 @@ def with_codes(
 ) -> tuple[Graph, Storage]:
     """The graph with weights on their grids and their scales as operands, and how it is stored.
 
-    codes: scale and zero point of every coded activation; kept: what the other kernels compute in.
+    codes: scale and zero point of every coded activation; kept: what the other kernels compute in,
+    whether or not it holds their weights.
     """
     graph = assignment.graph
     added = Additions(graph)
@@ -125,7 +126,7 @@ def _storage(
     kept: KPUPrecision,
 ) -> Storage:
     """As a program of floats is stored, but for what has codes."""
-    dtypes = dict(float_storage(graph, kept).dtypes)
+    dtypes = dict(unchecked_float_storage(graph, kept).dtypes)
     for value in params:
         dtypes[value] = CODED_WEIGHTS[precision] if value in graph.constants else DType.UINT8
     floats = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,69 +23,22 @@ from formats.errors import (
     shape_mismatch,
     too_few_calibration_samples,
 )
-from kpuc.quant.arrays import map_arrays
+from kpuc.quant.arrays import image_paths, map_arrays
+from kpuc.quant.batches import Samples, Store
 from kpurun.images import read_image
 
 LEAST_SAMPLES = 100
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .tif .tiff .webp".split())
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of the model: its name, its full shape, and whether it holds real numbers."""
+    """An input of the model: its name, its full shape, whether it holds real numbers, and whether
+    its leading axis is a batch (see `kpurun.compatibility.is_batched`)."""
 
     name: str
     shape: tuple[int, ...]
     is_float: bool = True
-
-
-class Store(Protocol):
-    """Single samples by index, without the batch axis."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int) -> dict[str, np.ndarray]:
-        """By input name; InputError or FileError names the sample that does not fit."""
-        ...
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Inputs of the model by name, float32 (or int64, bool) of its shapes; iterable repeatedly.
-
-    `count` is the number of samples, `len` that of batches: several samples are stacked when the
-    model's batch is larger than one, the last batch being filled up from its beginning.
-    """
-
-    store: Store
-    indices: Sequence[int]
-    batch: int  # 0: the inputs have no batch axis in common
-
-    @property
-    def count(self) -> int:
-        return len(self.indices)
-
-    def __len__(self) -> int:
-        return -(-self.count // max(self.batch, 1))
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        if not self.batch:
-            yield from map(self.store.sample, self.indices)
-            return
-        for start in range(0, self.count, self.batch):
-            group = self.indices[start : start + self.batch]
-            rows = [self.store.sample(index) for index in group]
-            filled = [rows[place % len(rows)] for place in range(self.batch)]
-            yield {name: np.stack([row[name] for row in filled]) for name in rows[0]}
-
-    def split(self, held_out: int) -> tuple["Samples", "Samples"]:
-        """(for calibration, held out), the latter `held_out` samples spread evenly over all."""
-        if not 0 <= held_out < self.count:
-            raise UsageError(f"{held_out} samples cannot be held out of {self.count}")
-        places = {place * self.count // held_out for place in range(held_out)}
-        kept = [index for place, index in enumerate(self.indices) if place not in places]
-        aside = [index for place, index in enumerate(self.indices) if place in places]
-        return Samples(self.store, kept, self.batch), Samples(self.store, aside, self.batch)
+    is_batched: bool = True
 
 
 def samples(
@@ -95,14 +48,15 @@ def samples(
 
     source: the path of a folder of images, of an .npy, .npz or .safetensors file; or arrays, dicts
     of arrays by input name, tuples of arrays in order of the inputs, torch tensors or any iterable
-    of those. A leading axis beyond the model's batch counts samples. preprocess: of images, see
-    `kpurun.images`. UsageError for fewer than 100 samples or one that does not fit.
+    of those. A leading axis beyond the model's batch counts samples, and so does the batch itself:
+    an array of the full input shape is as many samples, which stay together. preprocess: of images,
+    see `kpurun.images`. UsageError for fewer than 100 samples or one that does not fit.
     """
     batch = _batch(inputs)
     store = _store(source, inputs, batch, preprocess)
     if len(store) < LEAST_SAMPLES:
         raise UsageError(f"{too_few_calibration_samples(precision)}; there are {len(store)}")
-    return Samples(store, range(len(store)), batch)
+    return Samples(store, store.given, batch)
 
 
 class Replayable:
@@ -116,7 +70,7 @@ class Replayable:
 
     def keep(self, kept: "_Arrays") -> None:
         """The samples that the iterator gave, to be used from now on."""
-        self.source = kept.by_input
+        self.source = kept.items
 
 
 def replayable(source: object) -> object:
@@ -135,8 +89,8 @@ _REPLAYED: dict[int, tuple[object, Replayable]] = {}
 
 
 def _batch(inputs: Sequence[InputSpec]) -> int:
-    """The leading size that all inputs share; 0 when one has no axis to spare for it."""
-    sizes = {spec.shape[0] if len(spec.shape) > 1 else 0 for spec in inputs}
+    """The batch that all inputs share; 0 when one has none."""
+    sizes = {spec.shape[0] if spec.is_batched and len(spec.shape) > 1 else 0 for spec in inputs}
     return sizes.pop() if len(sizes) == 1 else 0
 
 
@@ -172,6 +126,10 @@ class _Images:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def given(self) -> Sequence[range]:
+        return _alone(len(self.paths))
+
     def sample(self, index: int) -> dict[str, np.ndarray]:
         path = self.paths[index]
         try:
@@ -180,15 +138,6 @@ class _Images:
             raise FileError(f"{path}: {error.strerror}") from error
         shape = (1, *self.spec.shape[1:])
         return {self.spec.name: read_image(data, str(path), shape, self.preprocess)[0]}
-
-
-def image_paths(folder: Path) -> list[Path]:
-    """The images of a folder and of those in it, in order of their names."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
 
 
 def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: str) -> _Images:
@@ -202,10 +151,12 @@ def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: s
 
 @dataclass(frozen=True)
 class _Part:
-    """Arrays by input name, each [count, *shape of one sample]; perhaps mapped, not in memory."""
+    """Arrays by input name, each [count, *shape of one sample]; perhaps mapped, not in memory.
+    given: as of a `Store`."""
 
     arrays: Mapping[str, Any]
     count: int
+    given: Sequence[range]
 
 
 class _Arrays:
@@ -221,10 +172,21 @@ class _Arrays:
         return self._starts[-1]
 
     @property
-    def by_input(self) -> Mapping[str, Any]:
-        """The arrays of the only part."""
-        (part,) = self._parts
-        return part.arrays
+    def given(self) -> Sequence[range]:
+        return [
+            range(start + group.start, start + group.stop)
+            for start, part in zip(self._starts[:-1], self._parts, strict=True)
+            for group in part.given
+        ]
+
+    @property
+    def items(self) -> list[Mapping[str, Any]]:
+        """What was given, one by one."""
+        return [
+            {name: array[group.start : group.stop] for name, array in part.arrays.items()}
+            for part in self._parts
+            for group in part.given
+        ]
 
     def sample(self, index: int) -> dict[str, np.ndarray]:
         place = bisect_right(self._starts, index) - 1
@@ -250,26 +212,39 @@ def _row(part: _Part, index: int, inputs: Sequence[InputSpec], label: str) -> di
 
 def _fitted(item: object, inputs: Sequence[InputSpec], batch: int, label: str) -> _Part:
     """An item as samples of the model's inputs; InputError says what does not fit."""
-    arrays = {
-        spec.name: _as_rows(_as_array(value, label), spec, batch, label)
+    given = {
+        spec: _as_array(value, label)
         for spec, value in zip(inputs, _by_input(item, inputs, label), strict=True)
     }
+    arrays = {spec.name: _as_rows(array, spec, batch, label) for spec, array in given.items()}
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
         text = ", ".join(f"{count} of {name!r}" for name, count in counts.items())
         raise InputError(f"{label}: not as many samples of each input: {text}")
-    return _Part(arrays, next(iter(counts.values()), 0))
+    count = next(iter(counts.values()), 0)
+    is_whole = any(spec.shape in (array.shape, array.shape[1:]) for spec, array in given.items())
+    if not (batch and is_whole):
+        return _Part(arrays, count, _alone(count))
+    return _Part(arrays, count, [range(at, at + batch) for at in range(0, count, batch)])
+
+
+def _alone(count: int) -> Sequence[range]:
+    """Samples of which each was given for itself."""
+    return [range(index, index + 1) for index in range(count)]
 
 
 def _by_input(item: object, inputs: Sequence[InputSpec], label: str) -> list[object]:
     """The item's arrays in order of the inputs."""
     names = [spec.name for spec in inputs]
     if isinstance(item, Mapping):
-        if len(inputs) == len(item) == 1:
-            return list(item.values())
         if set(item) == {f"arr_{place}" for place in range(len(names))}:  # numpy's for unnamed
             return [item[f"arr_{place}"] for place in range(len(names))]
         missing = [name for name in names if name not in item]
+        if set(item) == {"arr_0"}:
+            raise InputError(
+                f"{label}: one array without a name, the model takes {len(names)} "
+                f"({', '.join(names)}): give them by name in an .npz or .safetensors"
+            )
         if missing:
             held = ", ".join(map(str, item))
             raise InputError(f"{label}: no array for input {', '.join(missing)}, only {held}")
@@ -311,10 +286,12 @@ def _as_rows(array: Any, spec: InputSpec, batch: int, label: str) -> Any:
 def _spooled(parts: Iterable[_Part], inputs: Sequence[InputSpec], label: str) -> _Arrays:
     """All samples of an iterator in temporary files, one per input, that vanish with the arrays."""
     count = 0
+    given: list[range] = []
     kinds: dict[str, np.dtype[Any]] = {}
     files = {spec.name: tempfile.TemporaryFile() for spec in inputs}  # noqa: SIM115  mapped below
     shapes: dict[str, tuple[int, ...]] = {}
     for part in parts:
+        given += [range(count + group.start, count + group.stop) for group in part.given]
         for index in range(part.count):
             for name, array in _row(part, index, inputs, f"{label} {count}").items():
                 stored = array.astype(kinds.setdefault(name, array.dtype), copy=False)
@@ -327,4 +304,4 @@ def _spooled(parts: Iterable[_Part], inputs: Sequence[InputSpec], label: str) ->
         if count:
             arrays[name] = np.memmap(file, kinds[name], "r", shape=(count, *shapes[name]))
         file.close()
-    return _Arrays([_Part(arrays, count)], inputs, label)
+    return _Arrays([_Part(arrays, count, given)], inputs, label)

@@ -1,5 +1,6 @@
 """How far a quantised network is from the exact one, on samples that calibration has not seen."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,9 +24,10 @@ class Difference:
     worst: float = 0.0
 
     def add(self, exact: np.ndarray, other: np.ndarray) -> None:
-        """One sample of the output, exact and as it is computed."""
+        """One sample of the output, exact and as computed: infinitely far if that overflowed."""
         wide = exact.astype(np.float64)
         difference = np.abs(other.astype(np.float64) - wide)
+        difference[np.isnan(difference)] = np.inf
         self.signal += float(np.square(wide).sum())
         self.noise += float(np.square(difference).sum())
         largest = float(np.abs(wide).max(initial=0.0))
@@ -37,7 +39,7 @@ class Difference:
         """10·log10(signal / noise), at most MOST_DB."""
         if not self.noise:
             return MOST_DB
-        if not self.signal:
+        if not self.signal or math.isinf(self.noise):
             return -MOST_DB
         return float(min(MOST_DB, 10 * np.log10(self.signal / self.noise)))
 

@@ -1,16 +1,17 @@
 """The stage of the compiler that makes codes: an optimised graph and samples to what is stored."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from formats.config import KPUConfig
-from formats.errors import UsageError
+from formats.errors import CompilationError, UsageError
 from formats.files import Source, Target
 from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph
 from kpuc.passes.layout_cost import PLAIN, Estimator
-from kpuc.precision import CODED, float_storage
+from kpuc.precision import CODED, require_representable, unchecked_float_storage
 from kpuc.quant.assign import assign, kernels
 from kpuc.quant.calibration import Calibrate, Calibration, Equalise
 from kpuc.quant.coding import CODED_WEIGHTS, Granularity, coded_weights, with_codes
@@ -30,6 +31,7 @@ from kpuc.quant.refine import Refinements, with_own_constants
 from kpuc.quant.saved import load, save
 from kpuc.quant.search import Bar, cheapest
 from kpuc.storage import Storage
+from kpurun.compatibility import is_batched
 
 LEAST_HELD_OUT = 8
 
@@ -77,20 +79,23 @@ def quantiser(
     """`quantized` on samples of whatever `kpuc.quant.data.samples` takes; a tenth is held out.
 
     track: the calibration samples, and how many, with a progress bar around them;
-    load_calibration: a file that was saved, instead of `data`.
+    load_calibration: a file that was saved, instead of `data`. UsageError for options of another
+    kind.
     """
+    if options is not None and not isinstance(options, QuantOptions):
+        raise UsageError(f"quantization is a QuantOptions, not {type(options).__name__}")
 
-    def drawn(graph: Graph) -> tuple[Iterable[Sample], list[Sample]]:
+    def drawn(graph: Graph) -> _Drawn:
         specs = [_spec(graph, value) for value in graph.inputs]
         every = samples(data, specs, preprocess, precision.value)
-        calibration, aside = every.split(max(LEAST_HELD_OUT, every.count // 10))
+        calibration, aside = every.split(max(LEAST_HELD_OUT, len(every.store) // 10))
         by_value: Iterable[Sample] = _by_value(graph, calibration)
         shown = by_value if track is None else track(by_value, len(calibration))
-        return shown, list(_by_value(graph, aside))
+        return _Drawn(shown, list(_by_value(graph, aside)), calibration.count, aside.count)
 
     def calibrate(graph: Graph, equalise: Equalise) -> Calibration:
         if load_calibration is None:
-            return replace(observed(*drawn(graph))(graph, equalise), preprocess=preprocess)
+            return _calibrated(drawn(graph), graph, equalise, preprocess)
         loaded = load(load_calibration, graph, equalise)
         if loaded.preprocess != preprocess:
             raise UsageError(
@@ -102,14 +107,44 @@ def quantiser(
     def quantise(graph: Graph) -> Quantized:
         if precision in CODED:
             return quantized(graph, config, precision, options or QuantOptions(), calibrate)
-        return Quantized(graph, *posit_storage(graph, precision, *drawn(graph)), None)
+        found = drawn(graph)
+        storage, report = posit_storage(graph, precision, found.calibration, found.held_out)
+        counted = replace(report, samples=found.count, held_out=found.held_out_count)
+        return Quantized(graph, storage, counted, None)
 
     return Quantiser(quantise)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Samples in the model's batch, and how many they are one by one."""
+
+    calibration: Iterable[Sample]
+    held_out: list[Sample]
+    count: int
+    held_out_count: int
+
+
+def _calibrated(drawn: _Drawn, graph: Graph, equalise: Equalise, preprocess: str) -> Calibration:
+    seen = observed(drawn.calibration, drawn.held_out)(graph, equalise)
+    return replace(
+        seen,
+        statistics=replace(seen.statistics, samples=drawn.count),
+        held_out_count=drawn.held_out_count,
+        preprocess=preprocess,
+    )
+
+
 def _spec(graph: Graph, value: str) -> InputSpec:
     type_ = graph.types[value]
-    return InputSpec(graph.names.get(value, value), tuple(type_.shape), type_.is_float)
+    shape = tuple(type_.shape)
+    uses = [
+        (node.op_type, tuple(graph.types[node.outputs[0]].shape))
+        for node in graph.nodes
+        if value in node.inputs
+    ]
+    name = graph.names.get(value, value)
+    return InputSpec(name, shape, type_.is_float, is_batched(shape, uses))
 
 
 def _by_value(graph: Graph, found: Iterable[Sample]) -> Iterator[Sample]:
@@ -128,7 +163,8 @@ def quantized(
 ) -> Quantized:
     """The graph with the codes that the options ask for.
 
-    UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached.
+    UsageError for a pattern that matches no op, CheckError for a bar that cannot be reached,
+    CompilationError for values that what stays in FP16 cannot hold.
     """
     maker = quantizer(graph, precision, options, calibrate)
     always = kept_by_name(maker.graph, options.keep_fp16)
@@ -142,6 +178,10 @@ def quantized(
             maker, trial = own, rounded_again
     else:
         trial = maker.trial(always)
+    if math.isinf(trial.worst):
+        raise CompilationError(
+            "an activation overflows FP16, in which some kernels compute: keep fewer in it"
+        )
     report = summary(maker, trial, gains_db(maker, trial))
     seen = replace(maker.calibration, rounded=maker.rounded)
     return Quantized(trial.graph, trial.storage, report, seen)
@@ -150,7 +190,7 @@ def quantized(
 def saved_cycles(maker: Quantizer, config: KPUConfig) -> dict[str, int]:
     """Kernel's id -> estimated cycles that its codes save against FP16."""
     coded = maker.trial(frozenset())
-    plain = float_storage(maker.graph, KPUPrecision.FP16)
+    plain = unchecked_float_storage(maker.graph, KPUPrecision.FP16)
     before = Estimator(maker.graph, frozenset(), plain, config)
     after = Estimator(coded.graph, frozenset(), coded.storage, config)
     on_codes = {node.id: node for node in coded.graph.nodes}
@@ -192,4 +232,7 @@ def nominal(graph: Graph, precision: KPUPrecision) -> tuple[Graph, Storage]:
     prepared = with_own_constants(graph)
     assignment = assign(prepared)
     weights = coded_weights(prepared, CODED_WEIGHTS[precision], Granularity())
-    return with_codes(assignment, dict.fromkeys(assignment.coded, (1.0, 0)), weights, precision)
+    meaningless = dict.fromkeys(assignment.coded, (1.0, 0))
+    coded, storage = with_codes(assignment, meaningless, weights, precision)
+    require_representable(coded, storage)
+    return coded, storage

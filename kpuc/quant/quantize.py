@@ -11,6 +11,7 @@ from formats.errors import UsageError
 from formats.precision import KPUPrecision
 from formats.program import Quantization
 from kpuc.graph import Graph, Node
+from kpuc.precision import require_representable
 from kpuc.quant.assign import assign, kernels, macs
 from kpuc.quant.calibration import (
     Calibrate,
@@ -186,6 +187,7 @@ class Quantizer:
         assignment = assign(self.graph, floats)
         codes = codes_for(assignment, self.statistics, self.options.method)
         graph, storage = with_codes(assignment, codes, weights, self.precision)
+        require_representable(graph, storage)
         means = dict(self.statistics.means)
         means |= {copy: means[v] for copy, v in assignment.copies.items() if v in means}
         samples = self.statistics.refining
@@ -212,7 +214,7 @@ def quantizer(
 
 
 def observed(samples: Iterable[Sample], held_out: Sequence[Sample]) -> Calibrate:
-    """Calibration in one pass over the samples."""
+    """Calibration in one pass over the samples, which are counted as they come."""
 
     def calibrate(graph: Graph, equalise: Equalise) -> Calibration:
         remaining = iter(samples)
@@ -220,7 +222,7 @@ def observed(samples: Iterable[Sample], held_out: Sequence[Sample]) -> Calibrate
         first = list(islice(remaining, min(EQUALISING_SAMPLES, count)))
         equal = equalise(graph, first)
         statistics = observe(equal.graph, chain(first, remaining), count)
-        return Calibration(graph, equal, statistics, held_out)
+        return Calibration(graph, equal, statistics, held_out, len(held_out))
 
     return calibrate
 
@@ -257,7 +259,7 @@ def summary(quantizer: Quantizer, trial: Trial, gains_db: Mapping[str, float]) -
     return Quantization(
         method=quantizer.options.method.name,
         samples=quantizer.statistics.samples,
-        held_out=len(quantizer.held_out),
+        held_out=quantizer.calibration.held_out_count,
         sqnr_db={names.get(v, v): each.sqnr_db for v, each in trial.found.items()},
         max_difference={names.get(v, v): each.worst for v, each in trial.found.items()},
         op_sqnr_db={node_id: each.sqnr_db for node_id, each in per_op.items()},

@@ -36,13 +36,14 @@ from kpuc.quant.saved_statistics import (
 )
 from kpuc.quant.statistics import Statistics
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Head:
-    """graph, equalized: their `graph_hash`; preprocess: of images; samples: how many were observed;
-    refining, held_out: how many of each are kept; tensors: the names of the histograms."""
+    """graph, equalized: their `graph_hash`; preprocess: of images; samples, held_out_samples: how
+    many were observed and held out; refining, held_out: how many batches of each are kept; tensors:
+    the names of the histograms."""
 
     graph: str
     equalized: str
@@ -50,6 +51,7 @@ class Head:
     samples: int
     refining: int
     held_out: int
+    held_out_samples: int
     tensors: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
@@ -93,6 +95,7 @@ def to_bytes(calibration: Calibration) -> bytes:
         statistics.samples,
         len(statistics.refining),
         len(calibration.held_out),
+        calibration.held_out_count,
         tuple(sorted(statistics.histograms)),
     )
     arrays = {
@@ -133,7 +136,9 @@ def _calibration(head: Head, arrays: Arrays, graph: Graph, equalise: Equalise) -
             "its channels were equalised otherwise: calibrate again, or give the precision and "
             "--no-equalisation as they were"
         )
-    return Calibration(graph, equalized, statistics, held_out, head.preprocess, rounded)
+    return Calibration(
+        graph, equalized, statistics, held_out, head.held_out_samples, head.preprocess, rounded
+    )
 
 
 def _taken_rounded(arrays: Arrays, graph: Graph) -> dict[str, Codes]:
@@ -163,8 +168,8 @@ def _head(data: bytes) -> Head:
         raise FileError("the head is not JSON") from error
     if not isinstance(fields, dict) or fields.get("version") != VERSION:
         raise FileError(f"not of version {VERSION}")
-    samples, refining, held_out = (
-        _count(fields.get(name)) for name in ("samples", "refining", "held_out")
+    samples, refining, held_out, held_out_samples = (
+        _count(fields.get(name)) for name in ("samples", "refining", "held_out", "held_out_samples")
     )
     graph, equalized, preprocess = (
         _text(fields.get(name)) for name in ("graph", "equalized", "preprocess")
@@ -172,11 +177,22 @@ def _head(data: bytes) -> Head:
     tensors = fields.get("tensors")
     if not isinstance(tensors, list) or not all(isinstance(name, str) for name in tensors):
         raise FileError("malformed list of tensors")
-    head = Head(graph, equalized, preprocess, samples, refining, held_out, tuple(tensors))
+    head = Head(
+        graph,
+        equalized,
+        preprocess,
+        samples,
+        refining,
+        held_out,
+        held_out_samples,
+        tuple(tensors),
+    )
     if head.to_bytes() != data:
         raise FileError("the head is not in canonical form")
     if refining > samples:
         raise FileError("it keeps more samples than were observed")
+    if held_out > held_out_samples:
+        raise FileError("it keeps more samples than were held out")
     return head
 
 

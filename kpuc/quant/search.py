@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from formats.errors import CheckError
+from formats.precision import DType
+from kpuc.graph import Graph
+from kpuc.precision import is_representable
 from kpuc.quant.assign import assign, kernels
 from kpuc.quant.coding import with_codes
 from kpuc.quant.measure import Difference, float_outputs
@@ -47,7 +50,8 @@ def cheapest(
     saved_cycles: kernel's id -> cycles that its integers save; always: kernels that stay in FP16
     in any case. CheckError says how near all-FP16 gets where that is not enough.
     """
-    ranking = [node_id for node_id in ranked(quantizer, saved_cycles) if node_id not in always]
+    settled = always | _beyond_fp16(quantizer.graph)
+    ranking = [node_id for node_id in ranked(quantizer, saved_cycles) if node_id not in settled]
 
     def trial(count: int) -> Trial:
         return quantizer.trial(always.union(ranking[:count]))
@@ -64,6 +68,16 @@ def cheapest(
         found = trial(middle)
         least, most, best = (least, middle, found) if bar.holds(found) else (middle, most, best)
     return _without_needless(quantizer, bar, best, saved_cycles, always)
+
+
+def _beyond_fp16(graph: Graph) -> frozenset[str]:
+    """Kernels with a weight that only codes can hold."""
+    return frozenset(
+        node.id
+        for node in kernels(graph)
+        for value in node.inputs[:2]
+        if value in graph.constants and not is_representable(graph.constants[value], DType.FP16)
+    )
 
 
 def ranked(quantizer: Quantizer, saved_cycles: Mapping[str, int]) -> list[str]:
@@ -129,4 +143,5 @@ def _out_of_reach(bar: Bar, nearest: Trial) -> str:
         wanted.append(f"max difference {bar.max_difference:g} (reached: {nearest.worst:.3g})")
     if bar.min_sqnr_db is not None:
         wanted.append(f"SQNR {bar.min_sqnr_db:g} dB (reached: {nearest.sqnr_db:.1f} dB)")
-    return f"not even with every kernel in FP16 does the program keep to {' and '.join(wanted)}"
+    bars = " and ".join(wanted)
+    return f"not even with every kernel in FP16 that it can hold does the program keep to {bars}"

@@ -11,6 +11,7 @@ from kpuc import backend
 from kpuc.quant.quantize import QuantOptions
 
 TOLERANCE = 4e-3  # fp16 on values around 1
+SAMPLES = torch.randn(100, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +192,14 @@ def test_a_graph_break_leaves_two_programs():
             {"precision": "int8", "load_calibration": "gone.cal"},
             "gone.cal: No such file",
         ),
+        (lambda x: x + 1, {"calibration": SAMPLES}, "calibration: fp16 takes nothing"),
+        (lambda x: x + 1, {"quantization": QuantOptions()}, "quantization: fp16 has no codes"),
+        (lambda x: x + 1, {"preprocess": "imagenet"}, "preprocess: it is for images of a calibr"),
+        (
+            lambda x: x + 1,
+            {"precision": "int8", "calibration": SAMPLES, "preprocess": "foo"},
+            "preprocess 'foo' is not one of imagenet",
+        ),
         (lambda x: x + 1, {"mode": "cycle"}, "mode 'cycle' is not one of functional"),
         (lambda x: x + 1, {"config": "swkpu-v9"}, "swkpu-v9"),
     ],
@@ -198,6 +207,13 @@ def test_a_graph_break_leaves_two_programs():
 def test_what_does_not_compile_says_why(function, options, words):
     with pytest.raises(BackendCompilerFailed, match=words):
         torch.compile(function, backend="kpu", options=options)(torch.ones(3))
+
+
+def test_an_input_without_elements_is_refused():
+    with pytest.raises(
+        BackendCompilerFailed, match=r"input 'input' is empty: its shape is \[0, 3\]"
+    ):
+        torch.compile(lambda x: x + 1, backend="kpu")(torch.ones(0, 3))
 
 
 @pytest.mark.parametrize("mode", ["cycle_accurate", "power_trace"])
@@ -221,7 +237,6 @@ def test_state_written_in_forward_is_refused():
         torch.compile(Counting(), backend="kpu")(torch.ones(1))
 
 
-SAMPLES = torch.randn(100, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 CODES = 0.06  # a few steps of codes on values around 1
 
 

@@ -150,6 +150,17 @@ def test_a_mistake_is_one_line_with_its_exit_code(capsys, words, code, message):
     assert found == code
 
 
+@pytest.mark.parametrize("option", ["-o", "--save-calibration", "--remarks", "--depfile"])
+def test_no_output_replaces_an_image_of_the_samples(capsys, option):
+    Path("photos").mkdir()
+    Path("photos/a.jpg").write_bytes(b"a photo")
+    words = [*INT8, "--calibration", "photos", option, "photos/../photos/a.jpg"]
+    found, said = mistake(capsys, *words, *([] if option == "-o" else ["-o", "a.kpu"]))
+    assert "a.jpg: the output would overwrite the input" in said
+    assert found == 2
+    assert Path("photos/a.jpg").read_bytes() == b"a photo"
+
+
 def test_a_damaged_calibration_is_a_mistake_of_one_line(capsys):
     data = bytearray(Path("small.cal").read_bytes())
     data[-100] ^= 1
@@ -184,6 +195,11 @@ def test_a_calibration_saved_with_kernels_in_fp16_loads_again(kept, made, monkey
         (["--max-diff", "inf"], "--max-diff inf: give a positive number"),
         (["--min-sqnr", "nan"], "--min-sqnr nan: give a number of dB"),
         (["--calibration", ""], "a calibration's path is empty"),
+        (["--check"], "--check makes no program: leave out -o"),
+        (["--estimate-memory", "--if-changed"], "leave out -o, --if-changed"),
+        (["--check", "--calibration", "a"], "leave out -o, --calibration"),
+        (["--check", "--save-calibration", "a"], "leave out -o, --save-calibration"),
+        (["--check", "--estimate-memory"], "--check and --estimate-memory: give one"),
     ],
 )
 def test_what_an_option_cannot_mean_is_refused_before_the_model_is_read(capsys, words, message):

@@ -24,6 +24,7 @@ from formats.errors import (
 from formats.precision import KPUPrecision
 from formats.program import KPUProgram
 from kpuc.compiler import KPUCompiler, compile_graph, pass_names
+from kpuc.quant.quantize import QuantOptions
 from kpurun.engine import reference
 from tests.integration.models import SmallNet, norms, small
 from tests.kpuc.passes.draft import Draft
@@ -102,6 +103,11 @@ def test_a_module_compiles_to_the_same_codes_with_a_saved_calibration(tmp_path):
         ({"load_calibration": "a", "precision": "fp16"}, "load_calibration: fp16 needs no calib"),
         ({"save_calibration": "a", "precision": "fp16"}, "save_calibration: fp16 needs no calib"),
         ({"load_calibration": "a", "calibration": [1]}, "samples or load_calibration, not both"),
+        ({"precision": "fp16", "calibration": [1]}, "calibration: fp16 takes nothing from samples"),
+        ({"precision": "fp16", "quantization": QuantOptions()}, "quantization: fp16 has no codes"),
+        ({"calibration": [1], "quantization": {}}, "quantization is a QuantOptions, not dict"),
+        ({"calibration": [1], "preprocess": "foo"}, "preprocess 'foo' is not one of imagenet"),
+        ({"precision": "fp16", "preprocess": "foo"}, "preprocess 'foo' is not one of imagenet"),
     ],
 )
 def test_calibration_that_cannot_be_meant_is_refused(words, message):

@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
 from formats.errors import EXIT_USAGE, FileError, InputError, UsageError
-from kpuc.quant.data import InputSpec, Samples, replayable, samples
+from kpuc.quant.batches import Samples
+from kpuc.quant.data import InputSpec, replayable, samples
 
 X = InputSpec("x", (1, 3, 4, 5))
 IDS = InputSpec("ids", (1, 7), is_float=False)
@@ -44,7 +45,7 @@ def write_fortran_npy(folder: Path) -> Path:
 
 
 def write_npz(folder: Path) -> Path:
-    np.savez_compressed(folder / "data.npz", whatever=DATA)
+    np.savez_compressed(folder / "data.npz", x=DATA)
     return folder / "data.npz"
 
 
@@ -145,9 +146,73 @@ def test_samples_stack_when_the_models_batch_is_larger():
     read = samples(list(DATA), [InputSpec("x", (8, 3, 4, 5))], "none")
 
     rows = [row["x"] for row in read]
-    assert (read.count, len(read), len(rows)) == (100, 13, 13)
-    assert (np.concatenate(rows)[:100] == DATA).all()
-    assert (rows[-1] == DATA[[96, 97, 98, 99] * 2]).all()
+    # 12 batches of 8; the 4 samples left fill none
+    assert (read.count, len(read), len(rows)) == (96, 12, 12)
+    assert (np.concatenate(rows) == DATA[:96]).all()
+
+
+@pytest.mark.parametrize(
+    ("batch", "held_out"),
+    [(8, (80, 16)), (16, (80, 16)), (32, (64, 32)), (64, (64, 8)), (13, (78, 13)), (53, (53, 6))],
+)
+def test_of_a_larger_batch_samples_are_held_out_in_full_batches(batch, held_out):
+    """Of 100, at least 10: 16 leave 84 for 10 batches of 8; two batches of 64 or 53 cannot be
+    filled, so 8 repeat in one of 64, 6 in six of 53."""
+    read = samples(DATA, [InputSpec("x", (batch, 3, 4, 5))], "none")
+
+    parts = read.split(10)
+
+    assert tuple(part.count for part in parts) == held_out
+    for part in parts:
+        _, times = np.unique(np.concatenate([row["x"] for row in part]), axis=0, return_counts=True)
+        assert (len(times), len(set(times))) == (part.count, 1)
+
+
+BATCHES = np.random.default_rng(1).standard_normal((20, 10, 8)).astype(np.float32)
+WHOLE = {
+    "a list of arrays": lambda: list(BATCHES),
+    "a list of dicts": lambda: [{"x": rows} for rows in BATCHES],
+    "one array": lambda: BATCHES,
+    "a generator": lambda: iter(BATCHES),
+    "an iterator that is kept": lambda: replayable(iter(BATCHES)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_sample_of_the_full_input_shape_stays_whole(name):
+    source = WHOLE[name]()
+    for _ in range(1 if name == "a generator" else 2):
+        calibration, held_out = samples(source, [InputSpec("x", (10, 8))], "none").split(20)
+
+        # a tenth of 200 samples in 20 that were given whole: the first and the eleventh
+        assert (calibration.count, held_out.count) == (180, 20)
+        assert (np.stack([row["x"] for row in held_out]) == BATCHES[[0, 10]]).all()
+        kept = [index for index in range(20) if index not in (0, 10)]
+        assert (np.stack([row["x"] for row in calibration]) == BATCHES[kept]).all()
+
+
+def test_single_samples_among_whole_ones_are_not_glued_to_them():
+    loader = torch.utils.data.DataLoader(torch.from_numpy(DATA), batch_size=16)
+
+    read = samples(loader, [InputSpec("x", (16, 3, 4, 5))], "none")
+
+    # 6 batches of 16; the last 4 of the 100 come alone and fill none
+    assert read.count == 96
+    assert (np.concatenate([row["x"] for row in read]) == DATA[:96]).all()
+
+
+def test_one_whole_sample_cannot_be_parted():
+    with pytest.raises(UsageError, match="100 samples in 1 of the model's full input shape"):
+        samples(DATA, [InputSpec("x", (100, 3, 4, 5))], "none").split(10)
+
+
+def test_a_leading_axis_that_is_no_batch_counts_no_samples():
+    spec = InputSpec("x", (10, 8), is_batched=False)
+
+    with pytest.raises(UsageError, match="there are 20"):
+        samples(BATCHES, [spec], "none")
+    with pytest.raises(InputError, match="got \\(8\\)"):
+        samples(list(np.zeros((100, 8), np.float32)), [spec], "none")
 
 
 def test_inputs_without_a_batch_axis_in_common_are_whole_samples():
@@ -169,9 +234,10 @@ def test_held_out_samples_are_spread_and_the_same_every_time():
     calibration, held_out = read.split(40)
 
     assert (calibration.count, held_out.count) == (100, 40)
-    assert list(held_out.indices)[:5] == [0, 3, 7, 10, 14]
-    assert sorted([*calibration.indices, *held_out.indices]) == list(range(140))
-    assert held_out.indices == read.split(40)[1].indices
+    indices = [group.start for group in held_out.given]
+    assert indices[:5] == [0, 3, 7, 10, 14]
+    assert sorted([*(group.start for group in calibration.given), *indices]) == list(range(140))
+    assert held_out.given == read.split(40)[1].given
     with pytest.raises(UsageError, match="140 samples cannot be held out of 140"):
         read.split(140)
 
@@ -206,6 +272,7 @@ def changed(index: int, value: object) -> list[object]:
         (np.full((3, 4, 5), np.nan, np.float32), "NaN or infinite values in input 'x'"),
         (np.full((3, 4, 5), 1e300), "NaN or infinite values in input 'x'"),
         ({"y": DATA[0], "z": DATA[0]}, "no array for input x, only y, z"),
+        ({"y": DATA[0]}, "no array for input x, only y"),
         ((DATA[0], 3), r"2 arrays, the model takes 1 \(x\)"),
         ("photo.jpg", "this is <U9"),
         (None, "this is object"),
@@ -230,6 +297,11 @@ def test_as_many_samples_of_each_input_are_needed():
         InputError, match="not as many samples of each input: 100 of 'x', 99 of 'ids'"
     ):
         samples({"x": DATA, "ids": TOKENS[:99]}, [X, IDS], "none")
+
+
+def test_one_array_without_a_name_does_not_fit_two_inputs(tmp_path):
+    with pytest.raises(InputError, match=r"one array without a name, the model takes 2 \(x, ids\)"):
+        samples(write_npy(tmp_path), [X, IDS], "none")
 
 
 def test_a_broken_image_names_itself(tmp_path):
@@ -330,7 +402,7 @@ def test_samples_that_were_kept_still_have_to_fit():
     source = iter(DATA)
     samples(replayable(source), [X], "none")
 
-    with pytest.raises(InputError, match="calibration data"):
+    with pytest.raises(InputError, match="calibration sample 0"):
         samples(replayable(source), [InputSpec("x", (1, 3, 8, 8))], "none")
 
 

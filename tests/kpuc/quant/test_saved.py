@@ -61,6 +61,7 @@ NO_WEIGHTS = "int8-" + "0" * 64
 def assert_equal(one, other):
     """Every number of two calibrations, by its bits."""
     assert one.statistics.samples == other.statistics.samples
+    assert one.held_out_count == other.held_out_count
     for name, histogram in one.statistics.histograms.items():
         back = other.statistics.histograms[name]
         assert (back.low, back.high, back.zeros) == (histogram.low, histogram.high, histogram.zeros)
@@ -99,7 +100,10 @@ def test_photos_take_a_byte_for_each_number():
 def test_negative_zero_stays_what_it_is():
     photos = list(photos_of(GRAPH, 20))
     photos[0]["x"][0, 0, 0, :2] = (-0.0, 0.0)
-    calibration = replace(CALIBRATION, held_out=photos, statistics=_without_samples())
+    statistics = _without_samples()
+    calibration = replace(
+        CALIBRATION, held_out=photos, held_out_count=len(photos), statistics=statistics
+    )
 
     loaded = load(to_bytes(calibration), GRAPH, as_it_is)
 
@@ -307,13 +311,15 @@ CODES = f"rounded/{_key()}/first.weight"
         ("head", np.frombuffer(b"{", np.uint8), "not JSON"),
         ("head", np.frombuffer(b"[" * 100_000, np.uint8), "not JSON"),
         ("head", np.frombuffer(b"\xff", np.uint8), "not JSON"),
-        ("head", head(version=2), "not of version 1"),
+        ("head", head(version=1), "not of version 2"),
         ("head", head(samples=True), "malformed head"),
         ("head", head(samples=0), "malformed head"),
         ("head", head(samples=15), "more samples than were observed"),
         ("head", head(held_out=0), "malformed head"),
         ("head", head(refining=-1), "malformed head"),
-        ("head", head(held_out=2**40), "samples/x is not float32"),
+        ("head", head(held_out=5), "more samples than were held out"),
+        ("head", head(held_out_samples=0), "malformed head"),
+        ("head", head(held_out=2**40, held_out_samples=2**40), "samples/x is not float32"),
         ("head", head(graph=None), "malformed head"),
         ("head", head(tensors=["a", 3]), "malformed list"),
         ("head", head(tensors=[*TENSORS, TENSORS[0]]), "not those that are observed"),

@@ -1,0 +1,103 @@
+"""Samples in the model's batch: what was given whole stays whole, and every sample counts as often
+as any other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from typing import Protocol
+
+import numpy as np
+
+from formats.errors import UsageError
+
+
+class Store(Protocol):
+    """Single samples by index, without the batch axis."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int) -> dict[str, np.ndarray]:
+        """By input name; InputError or FileError names the sample that does not fit."""
+        ...
+
+    @property
+    def given(self) -> Sequence[range]:
+        """Indices in order: those of one full input of the model together, others alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs of the model by name, float32 (or int64, bool) of its shapes; iterable repeatedly.
+
+    `count` is the number of different samples in it, `len` that of batches. Single samples are
+    stacked when the model's batch is larger than one; those that fill no batch are left out. Where
+    there is no full batch at all, samples repeat, each as often as any other.
+    """
+
+    store: Store
+    given: Sequence[range]
+    batch: int  # 0: the inputs have no batch axis in common
+
+    @property
+    def count(self) -> int:
+        return len({index for group in self._groups for index in group})
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        for group in self._groups:
+            rows = [self.store.sample(index) for index in group]
+            if self.batch:
+                yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            else:
+                yield rows[0]
+
+    @cached_property
+    def _groups(self) -> Sequence[Sequence[int]]:
+        """The samples of each batch."""
+        if self.batch <= 1:
+            return self.given
+        whole = [group for group in self.given if len(group) == self.batch]
+        singles = [group[0] for group in self.given if len(group) == 1]
+        filled = singles[: _filling(len(singles), self.batch)]
+        if len(filled) < self.batch:
+            filled = [] if whole else filled * (self.batch // gcd(len(filled), self.batch))
+        starts = range(0, len(filled), self.batch)
+        return [*whole, *(filled[start : start + self.batch] for start in starts)]
+
+    def split(self, held_out: int) -> tuple["Samples", "Samples"]:
+        """(for calibration, held out), the latter `held_out` samples spread evenly over all, or a
+        few more: none that was given whole is torn, and where two batches can be filled a batch of
+        single samples is full."""
+        count, rows = len(self.given), sum(map(len, self.given))
+        aside = -(-held_out * count // rows)
+        full = -(-aside // max(1, self.batch)) * self.batch
+        if count == rows and full + self.batch <= count:
+            aside = max(aside, full)
+        if not 0 <= aside < count:
+            raise UsageError(_too_few_to_split(held_out, count, rows))
+        places = {place * count // aside for place in range(aside)}
+        kept = [group for place, group in enumerate(self.given) if place not in places]
+        taken = [group for place, group in enumerate(self.given) if place in places]
+        return Samples(self.store, kept, self.batch), Samples(self.store, taken, self.batch)
+
+
+def _filling(count: int, batch: int) -> int:
+    """How many of single samples fill whole batches; of too few for one, the half or more of them
+    that fills the fewest batches when each is repeated equally often."""
+    if count >= batch or not count:
+        return count - count % batch
+    return min(range(count // 2 + 1, count + 1), key=lambda used: (used // gcd(used, batch), -used))
+
+
+def _too_few_to_split(held_out: int, count: int, rows: int) -> str:
+    if count == rows:
+        return f"{held_out} samples cannot be held out of {count}"
+    return (
+        f"{rows} samples in {count} of the model's full input shape: these stay whole, and one is "
+        "held out, so give at least 2"
+    )
