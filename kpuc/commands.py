@@ -17,7 +17,7 @@ from formats.program import KPUProgram
 from formats.schema import load_config, override
 from kpuc.depfile import calibration_files, depfile, prerequisites
 from kpuc.graph import Graph
-from kpuc.piped import model_file
+from kpuc.piped import model_file, samples_file
 from kpuc.precision import CODED
 from kpuc.report import Clock, document, summary
 from kpuc.request import Request, check_options
@@ -113,7 +113,7 @@ def _compile(
             raise _StopRequest(dump(graph, formats))
 
     try:
-        with _models_prints_on_stderr():
+        with _models_prints_on_stderr(), samples_file(request.calibration) as samples:
             program = compiler.compile(
                 path,
                 config,
@@ -121,7 +121,7 @@ def _compile(
                 input_shapes=request.input_shapes,
                 preprocess=request.preprocess,
                 optimise=request.optimise,
-                calibration_data=request.calibration,
+                calibration_data=samples,
                 quantization=_quant_options(request),
                 load_calibration=request.load_calibration,
                 save_calibration=request.save_calibration,

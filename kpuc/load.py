@@ -76,7 +76,10 @@ def _check_file(path: Path) -> None:
 
 
 def _read_module(path: Path, trust_pickle: bool, arch: str | None) -> nn.Module:
-    own_packages = [] if arch is None else [arch.split(".")[0].split(":")[0]]
+    own_packages = []
+    if arch is not None:
+        own_packages = [arch.split(".")[0].split(":")[0]]
+        _make_importable()
     if path.suffix == ".safetensors":
         content: Any = _read_safetensors(path)
     else:
@@ -125,8 +128,7 @@ def build(factory: str) -> nn.Module:
     if not _is_factory(factory):
         raise UsageError(f"{factory!r} is not of the form package.module:factory")
     module_name, attribute = factory.split(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does
+    _make_importable()
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
@@ -138,6 +140,12 @@ def build(factory: str) -> nn.Module:
             raise UsageError(f"{factory}: {module_name} has no {attribute!r}")
         found = getattr(found, name)
     return found if isinstance(found, nn.Module) else _called(factory, found)
+
+
+def _make_importable() -> None:
+    """The user's own code in the current directory, as `python -m` does."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def _called(factory: str, function: Callable[[], Any]) -> nn.Module:

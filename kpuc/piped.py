@@ -1,4 +1,4 @@
-"""A model that comes through a pipe: a file of the right kind for as long as it is read."""
+"""A model or samples that come through a pipe: a file for as long as they are read."""
 
 import io
 import tempfile
@@ -23,6 +23,18 @@ def model_file(model: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"stdin{_suffix(data)}"
         path.write_bytes(data)
+        yield str(path)
+
+
+@contextmanager
+def samples_file(samples: str | None) -> Iterator[str | None]:
+    """`samples` itself, or a temporary file with the arrays that stdin holds when it is `-`."""
+    if samples != STDIO:
+        yield samples
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        path.write_bytes(read_stdin())
         yield str(path)
 
 

@@ -141,8 +141,12 @@ def _check_calibration(request: Request) -> None:
         raise UsageError("a calibration's path is empty")
     if request.calibration is not None and request.load_calibration is not None:
         raise UsageError("--calibration and --load-calibration: give one of them")
-    if request.load_calibration == STDIO == request.model:
-        raise UsageError("only one of the model and --load-calibration can come from stdin")
+    for option, source in (
+        ("--calibration", request.calibration),
+        ("--load-calibration", request.load_calibration),
+    ):
+        if source == STDIO == request.model:
+            raise UsageError(f"only one of the model and {option} can come from stdin")
     if request.save_calibration == STDIO:
         raise UsageError("--save-calibration needs a file: stdout is for the program")
 

@@ -53,6 +53,13 @@ def test_a_saved_calibration_comes_through_a_pipe(monkeypatch):
     assert Path("again.kpu").read_bytes() == Path("small.kpu").read_bytes()
 
 
+def test_samples_come_through_a_pipe(monkeypatch):
+    with Path("samples.npy").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert kpuc(*INT8, "--calibration", "-", "-o", "again.kpu") == 0
+    assert Path("again.kpu").read_bytes() == Path("small.kpu").read_bytes()
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -170,10 +177,10 @@ def test_a_damaged_calibration_is_a_mistake_of_one_line(capsys):
     assert found == 3
 
 
-def test_the_model_and_the_calibration_do_not_both_come_from_stdin(capsys):
-    words = ["-", "--precision", "int8", "--load-calibration", "-", "-o", "a.kpu"]
-    found, said = mistake(capsys, *words)
-    assert "only one of the model and --load-calibration" in said
+@pytest.mark.parametrize("option", ["--calibration", "--load-calibration"])
+def test_the_model_and_the_calibration_do_not_both_come_from_stdin(capsys, option):
+    found, said = mistake(capsys, "-", "--precision", "int8", option, "-", "-o", "a.kpu")
+    assert f"only one of the model and {option} can" in said
     assert found == 2
 
 

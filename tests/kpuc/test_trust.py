@@ -106,6 +106,18 @@ def save_naming(path: Path, module: str, name: str) -> None:
     rewrite_global(path, "torch.nn.modules.linear", "Identity", module, name)
 
 
+def test_a_named_module_in_the_working_directory_is_found_as_a_script_finds_it(
+    tmp_path, proof, monkeypatch
+):
+    write_net(tmp_path / "beside.py", proof)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    save_naming(tmp_path / "model.pt", "beside", "Net")
+
+    assert type(load_model(tmp_path / "model.pt", arch="beside:Net").module).__name__ == "Net"
+    sys.modules.pop("beside")
+
+
 # nodeenv is installed, but not what lies beside the model under its name
 @pytest.mark.parametrize("name", ["beside", "nodeenv"])
 def test_a_module_beside_the_file_is_not_imported(tmp_path, proof, monkeypatch, name):
