@@ -80,3 +80,10 @@ def _replace(path: Path, chunks: list[bytes | memoryview]) -> None:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def let_go(content: bytes | memoryview | None) -> None:
+    """Give back the memory of a mapped file's pages; whoever reads them again reads the file."""
+    mapped = content.obj if isinstance(content, memoryview) else None
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

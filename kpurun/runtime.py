@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from formats.errors import InputError, KPUError, UsageError
+from formats.files import let_go
 from formats.profile import KPUExecutionResult, KPUPerformanceMetrics, SimulationMode
 from formats.program import KPUOp, KPUProgram, KPUTensor
 from formats.verify import verify
@@ -73,6 +74,7 @@ class KPURuntime:
         timed = replace(program, target_config=config)
         self._metrics = summarize(timed)
         self._execute = _engine(self._engine, timed)
+        let_go(timed.weights_blob)  # the engine has weights of its own
         self._program = timed
 
     def execute(

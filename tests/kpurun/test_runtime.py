@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kpurun
+from formats.container import load_program, save
 from formats.errors import FileError, UsageError
 from formats.profile import SimulationMode
 from kpurun import KPURuntime
@@ -128,3 +129,13 @@ def test_the_package_offers_the_runtime_and_nothing_it_does_not_have():
     assert kpurun.KPURuntime is KPURuntime
     with pytest.raises(AttributeError, match="no attribute 'KPUSimulater'"):
         kpurun.KPUSimulater  # noqa: B018  # the access is the test
+
+
+def test_a_program_from_a_file_is_whole_when_its_pages_were_given_back(tmp_path):
+    save(classifier(), tmp_path / "model.kpu")
+    program = load_program(tmp_path / "model.kpu")
+    first, again = loaded(program), loaded(program)
+    for runtime in (first, again):
+        outputs = runtime.run({"image": IMAGE}).outputs
+        expected = loaded(classifier()).run({"image": IMAGE}).outputs
+        assert all((outputs[name] == expected[name]).all() for name in expected)
