@@ -55,7 +55,8 @@ def samples(
     batch = _batch(inputs)
     store = _store(source, inputs, batch, preprocess)
     if len(store) < LEAST_SAMPLES:
-        raise UsageError(f"{too_few_calibration_samples(precision)}; there are {len(store)}")
+        where = f"{source} has" if isinstance(source, str | PathLike) else "there are"
+        raise UsageError(f"{too_few_calibration_samples(precision)}; {where} {len(store)}")
     return Samples(store, store.given, batch)
 
 

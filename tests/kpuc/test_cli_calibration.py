@@ -231,7 +231,6 @@ OF_INT8 = [
 ]
 UNUSED = [
     *product(["fp16", "bf16", "posit8", "posit16"], OF_INT8),
-    *product(["fp16", "bf16"], [["--calibration", "samples.npy"]]),  # posits get units from it
 ]
 
 
@@ -240,6 +239,35 @@ def test_an_option_that_a_precision_has_no_use_for_is_refused_by_name(capsys, pr
     words = [SMALL, "--precision", precision, "--config", "swkpu-v2", *option, "-o", "b.kpu"]
     found, said = mistake(capsys, *words)
     assert f"{option[0]} is for int8 and int4, not {precision}" in said
+    assert found == 2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_samples_are_for_codes_and_posits(capsys, precision):
+    words = ["--precision", precision, "--config", "swkpu-v2", "--calibration", "samples.npy"]
+    found, said = mistake(capsys, SMALL, *words, "-o", "b.kpu")
+    assert f"--calibration is for int8, int4, posit8 and posit16, not {precision}" in said
+    assert found == 2
+
+
+def test_missing_samples_are_asked_for_before_the_model_is_read(capsys):
+    found, said = mistake(capsys, "absent.pt2", "--precision", "int8", "-o", "b.kpu")
+    assert "at least 100 samples: give --calibration PATH or --load-calibration FILE" in said
+    assert found == 2
+
+
+def test_too_few_samples_name_their_file(capsys):
+    np.save("few.npy", np.zeros((40, 3, 16, 16), np.float32))
+    found, said = mistake(capsys, *INT8, "--calibration", "few.npy", "-o", "b.kpu")
+    assert "requires at least 100 samples; few.npy has 40" in said
+    assert found == 2
+
+
+def test_a_pattern_is_of_kernels(capsys):
+    words = ["--calibration", "samples.npy", "--keep-fp16", "nothing*"]
+    found, said = mistake(capsys, *INT8, *words, "-o", "b.kpu")
+    assert "--keep-fp16 nothing*: matches none of " in said
+    assert "these are Conv, Gemm and MatMul, other ops follow them" in said
     assert found == 2
 
 
