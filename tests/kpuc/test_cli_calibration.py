@@ -199,6 +199,8 @@ def test_a_calibration_saved_with_kernels_in_fp16_loads_again(kept, made, monkey
     [
         (["--percentile", "99"], "--percentile is for --calibration-method percentile"),
         (["--calibration-method", "percentile", "--percentile", "50"], "above 50, at most 100"),
+        (["--group-size", "0"], "--group-size is positive"),
+        (["--precision", "INT8"], "did you mean int8?"),
         (["--max-diff", "inf"], "--max-diff inf: give a positive number"),
         (["--min-sqnr", "nan"], "--min-sqnr nan: give a number of dB"),
         (["--calibration", ""], "a calibration's path is empty"),
