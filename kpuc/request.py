@@ -3,9 +3,10 @@
 import math
 import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from formats.console import STDIO, require_different, require_distinct
-from formats.errors import UsageError, too_few_calibration_samples
+from formats.errors import FileError, UsageError, too_few_calibration_samples
 from kpuc.depfile import calibration_files
 from kpuc.precision import CODED, SCALED
 
@@ -95,6 +96,7 @@ def check_options(request: Request) -> None:
     _check_numbers(request)
     _check_calibration(request)
     _check_paths(request)
+    _check_files(request)
 
 
 def _check_idle(request: Request) -> None:
@@ -178,3 +180,25 @@ def _check_paths(request: Request) -> None:
         for source in (*read, loaded):
             if source is not None and target is not None:
                 require_different(source, target)
+
+
+def _check_files(request: Request) -> None:
+    """What is read is there, and what is written has a folder."""
+    is_other = ":" in request.model or request.model.endswith(".onnx")  # a factory, or refused
+    read = [None if is_other else request.model, request.calibration, request.load_calibration]
+    for source in read:
+        if source not in (None, STDIO) and not Path(str(source)).exists():
+            raise FileError(f"{source}: no such file")
+    written = (
+        request.output_path,
+        request.remarks_path,
+        request.depfile,
+        request.save_calibration,
+    )
+    for target in written:
+        if target is None or target == STDIO:
+            continue
+        if Path(target).is_dir():
+            raise FileError(f"{target}: Is a directory")
+        if not Path(target).absolute().parent.is_dir():
+            raise FileError(f"{target}: No such file or directory")
