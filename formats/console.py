@@ -131,7 +131,7 @@ def one_of(value: str, allowed: Iterable[str], option: str) -> str:
     choices = list(allowed)
     if value in choices:
         return value
-    near = get_close_matches(value, choices, n=1)
+    near = get_close_matches(value.lower(), choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"{option}: {value!r} is not one of {', '.join(choices)}{hint}")
 

@@ -55,7 +55,8 @@ def samples(
     batch = _batch(inputs)
     store = _store(source, inputs, batch, preprocess)
     if len(store) < LEAST_SAMPLES:
-        raise UsageError(f"{too_few_calibration_samples(precision)}; there are {len(store)}")
+        where = f"{source} has" if isinstance(source, str | PathLike) else "there are"
+        raise UsageError(f"{too_few_calibration_samples(precision)}; {where} {len(store)}")
     return Samples(store, store.given, batch)
 
 
@@ -280,7 +281,17 @@ def _as_rows(array: Any, spec: InputSpec, batch: int, label: str) -> Any:
         return array
     if batch and array.shape[1:] == spec.shape:
         return array.reshape(-1, *one)
-    raise InputError(f"{label}: {shape_mismatch(spec.shape, array.shape, spec.name)}")
+    raise InputError(
+        f"{label}: {shape_mismatch(_wanted(one, spec, array), array.shape, spec.name)}"
+    )
+
+
+def _wanted(one: Sequence[int], spec: InputSpec, array: Any) -> Sequence[int | str]:
+    """The shape that an array of this rank should have: N where its leading axis counts samples."""
+    rank = len(array.shape)
+    if rank == len(one) + 1 and array.shape[:1] != spec.shape[:1]:
+        return ("N", *one)
+    return ("N", *spec.shape) if rank == len(spec.shape) + 1 else spec.shape
 
 
 def _spooled(parts: Iterable[_Part], inputs: Sequence[InputSpec], label: str) -> _Arrays:

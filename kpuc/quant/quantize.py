@@ -242,7 +242,8 @@ def kept_by_name(graph: Graph, patterns: Sequence[str]) -> frozenset[str]:
         matching = {node.id for node in kernels(graph) if _matches(node, pattern)}
         if not matching:
             names = ", ".join(node.name or node.id for node in kernels(graph))
-            raise UsageError(f"--keep-fp16 {pattern}: matches none of {names}")
+            what = "these are Conv, Gemm and MatMul, other ops follow them"
+            raise UsageError(f"--keep-fp16 {pattern}: matches none of {names}; {what}")
         chosen |= matching
     return frozenset(chosen)
 
