@@ -16,6 +16,8 @@ MAY_IMPORT = {
 }
 # What of kpuprof may import kpuc and kpurun, inside of functions.
 MAY_COMPUTE = {
+    "kpuprof/accuracy_run.py",
+    "kpuprof/accuracy_sums.py",
     "kpuprof/advice.py",
     "kpuprof/sweep/evaluate.py",
     "kpuprof/sweep/models.py",
@@ -45,7 +47,8 @@ def imported_modules(path: Path, in_functions: bool = True) -> set[str]:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_package_imports_only_what_its_arrow_allows(package):
-    """kpuprof computes nothing unless a command is asked to try other machines: then its functions
+    """kpuprof computes nothing unless a command is asked to try other machines or a
+    reference: then its functions
     import compiler and simulator."""
     forbidden = set(MAY_IMPORT) - MAY_IMPORT[package] | {"samples", "tests"}
     wrong = {

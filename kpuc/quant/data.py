@@ -48,6 +48,10 @@ class Store(Protocol):
         """By input name; InputError or FileError names the sample that does not fit."""
         ...
 
+    def label(self, index: int) -> str:
+        """What a person calls the sample."""
+        ...
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -67,6 +71,14 @@ class Samples:
 
     def __len__(self) -> int:
         return -(-self.count // max(self.batch, 1))
+
+    def labels(self, start: int, count: int) -> list[str]:
+        """What a person calls so many of them."""
+        return [self.store.label(index) for index in self.indices[start : start + count]]
+
+    def first(self, count: int) -> "Samples":
+        """No more than so many."""
+        return Samples(self.store, self.indices[:count], self.batch)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         if not self.batch:
@@ -98,10 +110,16 @@ def samples(
     of those. A leading axis beyond the model's batch counts samples. preprocess: of images, see
     `kpurun.images`. UsageError for fewer than 100 samples or one that does not fit.
     """
+    found = any_samples(source, inputs, preprocess)
+    if found.count < LEAST_SAMPLES:
+        raise UsageError(f"{too_few_calibration_samples(precision)}; there are {found.count}")
+    return found
+
+
+def any_samples(source: object, inputs: Sequence[InputSpec], preprocess: str) -> Samples:
+    """As `samples`, however few there are."""
     batch = _batch(inputs)
     store = _store(source, inputs, batch, preprocess)
-    if len(store) < LEAST_SAMPLES:
-        raise UsageError(f"{too_few_calibration_samples(precision)}; there are {len(store)}")
     return Samples(store, range(len(store)), batch)
 
 
@@ -181,6 +199,9 @@ class _Images:
         shape = (1, *self.spec.shape[1:])
         return {self.spec.name: read_image(data, str(path), shape, self.preprocess)[0]}
 
+    def label(self, index: int) -> str:
+        return str(self.paths[index])
+
 
 def image_paths(folder: Path) -> list[Path]:
     """The images of a folder and of those in it, in order of their names."""
@@ -229,8 +250,11 @@ class _Arrays:
     def sample(self, index: int) -> dict[str, np.ndarray]:
         place = bisect_right(self._starts, index) - 1
         return _row(
-            self._parts[place], index - self._starts[place], self._inputs, f"{self._label} {index}"
+            self._parts[place], index - self._starts[place], self._inputs, self.label(index)
         )
+
+    def label(self, index: int) -> str:
+        return f"{self._label} {index}"
 
 
 def _row(part: _Part, index: int, inputs: Sequence[InputSpec], label: str) -> dict[str, np.ndarray]:
