@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from formats.errors import InputError, KPUError, UsageError
+from formats.errors import CompilationError, InputError, KPUError, UsageError
 from formats.program import KPUProgram, KPUTensor
 from kpuc.capture import ExampleInputs
 from kpuc.capture_exported import as_exported
@@ -50,8 +50,15 @@ def torch_reference(
     with, its own, or the program's, whichever is known first. What the model prints goes to stderr.
     """
     example = _example(loaded.module, program, input_shapes)
-    with quiet():
-        call, named, arguments, keywords = _prepared(loaded.module, example)
+    try:
+        with quiet():
+            call, named, arguments, keywords = _prepared(loaded.module, example)
+    except CompilationError as error:
+        fed = {tensor.name: tensor.shape for tensor in program.get_input_tensors()}
+        raise UsageError(
+            f"{loaded.name} is not the model of {program.name}: the program takes {_listed(fed)}; "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
     def run(inputs: Arrays) -> dict[str, np.ndarray]:
         for slot in named:

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kpuprof.accuracy import Accuracy, Bar, ExactFigures, FloatFigures, OpFigures, PerLayer
+from kpuprof.accuracy import Accuracy, Bar, ExactFigures, FloatFigures, PerLayer
 from kpuprof.rows import readable
 
 DASH = "–"
@@ -83,7 +83,9 @@ def _ops(layers: PerLayer) -> RenderableType:
     table.add_column("", no_wrap=True)
     for op in layers.ops:
         figures = map(_decibels, (op.sqnr_db, op.own_sqnr_db))
-        table.add_row(op.name, op.op_type, op.precision, *figures, _mark(layers, op))
+        mark = "←" if op in (layers.worst, layers.lowest) else ""
+        name = readable(op.name)
+        table.add_row(name, op.op_type, op.precision, *figures, mark, style="red" if mark else "")
     weights = (
         f"weights as they are stored ({layers.stored_weights})"
         if layers.stored_weights
@@ -91,13 +93,20 @@ def _ops(layers: PerLayer) -> RenderableType:
     )
     title = f"Ops against the graph in fp32, {weights}"
     note = "own: without the noise that the operands bring"
-    return Group(Text(readable(title), "bold"), Text(note, "bright_black"), table)
+    return Group(
+        Text(readable(title), "bold"), Text(note, "bright_black"), table, *_extremes(layers)
+    )
 
 
-def _mark(layers: PerLayer, op: OpFigures) -> Text:
-    marks = ["adds most"] if op == layers.worst else []
-    marks += ["lowest"] if op == layers.lowest else []
-    return Text("← " + ", ".join(marks), "bold red") if marks else Text()
+def _extremes(layers: PerLayer) -> list[Text]:
+    """Which ops are marked, and why."""
+    lines = []
+    if layers.worst is not None:
+        own = _decibels(layers.worst.own_sqnr_db)
+        lines.append(f"adds most noise: {layers.worst.name}, {own} dB of its own")
+    if layers.lowest is not None:
+        lines.append(f"lowest SQNR: {layers.lowest.name}, {_decibels(layers.lowest.sqnr_db)} dB")
+    return [Text(readable(line), "red") for line in lines]
 
 
 def _decibels(value: float | None) -> str:
