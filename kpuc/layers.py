@@ -78,18 +78,20 @@ def _trained(
 
 def _has_kernels_of(own: Graph, trained: Graph) -> bool:
     """Whether all that multiplies, and every input and output, is in both, of the same shapes."""
-    others = {node.id: node for node in trained.nodes}
     interface = (*own.inputs, *own.outputs)
-    kernels = [n for n in own.nodes if op_named(n.op_type).int8 is Int8Rule.KERNEL]
-    return all(value in trained.types for value in interface) and all(
-        node.id in others and _shapes(own, node) == _shapes(trained, others[node.id])
-        for node in kernels
-    )
+    return all(value in trained.types for value in interface) and _kernels(own) == _kernels(trained)
 
 
-def _shapes(graph: Graph, node: Node) -> tuple[object, ...]:
-    values = (*node.inputs[:2], *node.outputs)
-    return node.op_type, *(tuple(graph.types[value].shape) for value in values)
+def _kernels(graph: Graph) -> dict[str, tuple[object, ...]]:
+    """Id of what multiplies -> its type, and the shapes of its factors and its result."""
+    return {
+        node.id: (
+            node.op_type,
+            *(tuple(graph.types[value].shape) for value in (*node.inputs[:2], *node.outputs)),
+        )
+        for node in graph.nodes
+        if op_named(node.op_type).int8 is Int8Rule.KERNEL
+    }
 
 
 def _common(own: Graph, other: Graph) -> dict[str, str]:

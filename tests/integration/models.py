@@ -123,5 +123,18 @@ def chain() -> nn.Module:
     return ChainNet().eval()
 
 
+def uneven() -> nn.Module:
+    """The chain, every other channel of its first convolution 16 times smaller and made up for."""
+    module = ChainNet().eval()
+    factors = torch.tensor([1.0, 1 / 16] * 4)
+    torch.manual_seed(0)
+    for layer in (module.first, module.second, module.third):
+        layer.reset_parameters()
+    module.first.weight.data *= factors[:, None, None, None]
+    module.first.bias.data *= factors
+    module.second.weight.data /= factors[:, None, None]
+    return module
+
+
 def norms() -> nn.Module:
     return NormNet().eval()

@@ -23,6 +23,7 @@ from kpuprof.cli import app
 SCALES = "tests.integration.models:scales"
 SMALL = "tests.integration.models:small"
 CHAIN = "tests.integration.models:chain"
+UNEVEN = "tests.integration.models:uneven"
 SAMPLES = np.array([[2, 4], [8, 1], [1, 1]], np.float32)
 STEP = 2.0**-12  # what FP16 loses of the second weight
 
@@ -273,12 +274,14 @@ def test_the_last_op_has_the_sqnr_of_the_output(chain, images):
     assert marked["worst_op"] == found.per_layer.worst.id
 
 
-def test_per_layer_of_codes_is_what_the_compiler_measured(tmp_path):
+@pytest.mark.parametrize("model", [CHAIN, UNEVEN])
+def test_per_layer_of_codes_is_what_the_compiler_measured(tmp_path, model):
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(100, 3, 12, 12)).astype(np.float32)
     np.save(tmp_path / "aside.npy", wide[::10])  # the ten that calibration holds out
-    program = compiled(CHAIN, precision="int8", calibration_data=wide[:, None])
-    found = measured(program, CHAIN, tmp_path / "aside.npy", per_layer=True)
+    program = compiled(model, precision="int8", calibration_data=wide[:, None])
+    assert (program.quantization.gains_db["equalisation"] > 0) == (model == UNEVEN)
+    found = measured(program, model, tmp_path / "aside.npy", per_layer=True)
     measured_db = {op.id: op.sqnr_db for op in found.per_layer.ops if op.sqnr_db is not None}
     assert measured_db == pytest.approx(program.quantization.op_sqnr_db)
     assert found.outputs[0].sqnr_db == pytest.approx(program.quantization.sqnr_db["output"], 1e-4)
