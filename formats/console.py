@@ -151,8 +151,13 @@ def write_stdout(data: bytes) -> None:
 
 def print_json(command: str, payload: dict[str, Any]) -> None:
     """One JSON document on stdout, with its schema version and finite numbers only."""
+    sys.stdout.write(json_text(command, payload))
+
+
+def json_text(command: str, payload: dict[str, Any]) -> str:
+    """The document that `print_json` prints."""
     document = {"schema_version": JSON_SCHEMA_VERSION, "command": command, **payload}
-    print(json.dumps(document, indent=2, allow_nan=False))
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def size_text(size_bytes: int) -> str:

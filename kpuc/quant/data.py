@@ -52,11 +52,17 @@ def samples(
     an array of the full input shape is as many samples, which stay together. preprocess: of images,
     see `kpurun.images`. UsageError for fewer than 100 samples or one that does not fit.
     """
+    found = any_samples(source, inputs, preprocess)
+    if len(found.store) < LEAST_SAMPLES:
+        where = f"{source} has" if isinstance(source, str | PathLike) else "there are"
+        raise UsageError(f"{too_few_calibration_samples(precision)}; {where} {len(found.store)}")
+    return found
+
+
+def any_samples(source: object, inputs: Sequence[InputSpec], preprocess: str) -> Samples:
+    """As `samples`, however few there are."""
     batch = _batch(inputs)
     store = _store(source, inputs, batch, preprocess)
-    if len(store) < LEAST_SAMPLES:
-        where = f"{source} has" if isinstance(source, str | PathLike) else "there are"
-        raise UsageError(f"{too_few_calibration_samples(precision)}; {where} {len(store)}")
     return Samples(store, store.given, batch)
 
 
@@ -140,6 +146,9 @@ class _Images:
         shape = (1, *self.spec.shape[1:])
         return {self.spec.name: read_image(data, str(path), shape, self.preprocess)[0]}
 
+    def label(self, index: int) -> str:
+        return str(self.paths[index])
+
 
 def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: str) -> _Images:
     if len(inputs) != 1 or not batch:
@@ -191,9 +200,11 @@ class _Arrays:
 
     def sample(self, index: int) -> dict[str, np.ndarray]:
         place = bisect_right(self._starts, index) - 1
-        return _row(
-            self._parts[place], index - self._starts[place], self._inputs, f"{self._label} {index}"
-        )
+        start = self._starts[place]
+        return _row(self._parts[place], index - start, self._inputs, self.label(index))
+
+    def label(self, index: int) -> str:
+        return f"{self._label} {index}"
 
 
 def _row(part: _Part, index: int, inputs: Sequence[InputSpec], label: str) -> dict[str, np.ndarray]:

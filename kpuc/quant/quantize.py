@@ -23,8 +23,9 @@ from kpuc.quant.calibration import (
     with_array_of,
 )
 from kpuc.quant.coding import CODED_WEIGHTS, CodedWeight, Granularity, coded_weights, with_codes
+from kpuc.quant.difference import Difference
 from kpuc.quant.equalize import EQUALISING_SAMPLES, Equalized, equalized
-from kpuc.quant.measure import Difference, Outputs, differences, op_differences, outputs_of
+from kpuc.quant.measure import Outputs, differences, op_differences, outputs_of
 from kpuc.quant.network import Kernel, Network, Sample, exact_storage
 from kpuc.quant.refine import Refinements, refined, with_own_constants
 from kpuc.quant.statistics import RangeMethod, Statistics, codes_for, observe
