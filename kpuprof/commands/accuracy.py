@@ -30,7 +30,9 @@ def accuracy(
     ],
     data: Annotated[
         str,
-        typer.Option(metavar="PATH", help="Samples: a folder of images, .npy, .npz, .safetensors."),
+        typer.Option(
+            metavar="PATH", help="Folder of images, .npy, .npz, .safetensors, or - for stdin."
+        ),
     ],
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="SQNR along the graph: where precision is lost.")
@@ -76,8 +78,8 @@ def accuracy(
     from kpuprof.accuracy import bars, broken, document
     from kpuprof.accuracy_run import Comparison, measure
 
-    if program_path == STDIO == reference:
-        raise UsageError("only one of the program and --reference can be stdin")
+    if [program_path, reference, data].count(STDIO) > 1:
+        raise UsageError("only one of the program, --reference and --data can be stdin")
     if preprocess is not None:
         one_of(preprocess, PREPROCESSES, "--preprocess")
     for source in (program_path, reference, data):

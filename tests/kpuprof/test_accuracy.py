@@ -1,10 +1,12 @@
 """`kpuprof accuracy`: figures worked by hand, refusals, gates, and where precision is lost."""
 
+import io
 import json
 import math
 import sys
 import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from formats import tensors
 from formats.console import run
 from formats.errors import CheckError, UsageError
 from kpuc.compiler import KPUCompiler
+from kpuc.quant.difference import MOST_DB
 from kpuprof.accuracy import MIN_SQNR, bars, broken, document
 from kpuprof.accuracy_run import Comparison, measure
-from kpuprof.accuracy_sums import ExactSums, FloatSums
+from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums
 from kpuprof.cli import app
 
 SCALES = "tests.integration.models:scales"
@@ -143,7 +146,7 @@ def test_a_broken_gate_names_output_sample_figure_and_limit(scales, data):
         "at most 0.0001 was asked for"
     )
     assert sqnr == (
-        f"sqnr_db of 'output' is 79.1 dB over 3 samples (worst: 73.2 dB in set.npy: sample 0), "
+        "sqnr_db of 'output' is 79.1 dB over 3 samples (worst: 73.2 dB in set.npy: sample 0), "
         "at least 80.0 dB was asked for"
     )
 
@@ -210,6 +213,24 @@ def test_infinities_that_both_have_are_no_difference():
     both = np.array([[np.inf, np.nan, 2.0]])
     sums.add(["a"], both, both)
     assert sums.figures().max_abs == 0.0
+
+
+def test_an_op_that_overflows_is_as_far_off_as_can_be_and_those_behind_it_add_nothing(chain):
+    ids = [op.id for op in chain.get_ops_in_order()]
+    sums = OpSums(chain)
+    one = np.array([1.0], np.float32)
+    sums.add([(ids[0], one, one), (ids[1], one, one * np.inf), (ids[2], one, one * np.nan)])
+    first, second, third = sums.figures("").ops
+    assert (first.sqnr_db, first.own_sqnr_db) == (MOST_DB, None)
+    assert (second.sqnr_db, second.own_sqnr_db) == (-MOST_DB, -MOST_DB)
+    assert (third.sqnr_db, third.own_sqnr_db) == (-MOST_DB, None)
+
+
+def test_samples_come_through_a_pipe_too(scales, data, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data.read_bytes())))
+    piped = measured(scales, SCALES, "-")
+    assert (piped.data, piped.outputs[0].max_difference_sample) == ("stdin", "stdin: sample 0")
+    assert piped.outputs[0].sqnr_db == measured(scales, SCALES, data).outputs[0].sqnr_db
 
 
 def test_integers_are_compared_for_equality():
