@@ -46,14 +46,15 @@ class ExactFigures:
 class OpFigures:
     """One op against the graph in fp32; None where that has no like.
 
-    sqnr_db: of its result; own_sqnr_db: as if the noise that comes in with the operands were not
-    there, None where no more goes out than comes in.
+    tensor: its (first) result; sqnr_db: of that; own_sqnr_db: as if the noise that comes in with
+    the operands were not there, None where no more goes out than comes in.
     """
 
     id: str
     name: str
     op_type: str
     precision: str
+    tensor: str
     sqnr_db: float | None
     own_sqnr_db: float | None
 
@@ -81,9 +82,11 @@ class PerLayer:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A program against its reference over a data set. runtime: what ran the reference."""
+    """A program against its reference over a data set. program_digest: see
+    `kpuprof.accuracy_file.digest_of`; runtime: what ran the reference."""
 
     program: str
+    program_digest: str
     precision: str
     config: str
     reference: str

@@ -15,6 +15,7 @@ from formats.errors import InputError, UsageError
 from formats.precision import FLOAT_DTYPES
 from formats.program import KPUProgram, KPUTensor
 from kpuprof.accuracy import Accuracy
+from kpuprof.accuracy_file import digest_of
 from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _measured(program: KPUProgram, wanted: Comparison, data: str, track: Track) 
             warnings.append(f"{labels[0]}: {overflow}")
     return Accuracy(
         program=program.name,
+        program_digest=digest_of(program),
         precision=program.precision.value,
         config=program.target_config.name,
         reference=opened.reference.name,

@@ -133,10 +133,15 @@ class OpSums:
             id=op.id,
             name=op.name or op.id,
             op_type=op_label(op),
+            tensor=_name(self._program, op),
             precision=(op.precision or self._program.precision).value,
             sqnr_db=None if found is None else found.sqnr_db,
             own_sqnr_db=decibels(1.0, goes_out - comes_in) if adds else None,
         )
+
+
+def _name(program: KPUProgram, op: KPUOp) -> str:
+    return program.tensors[op.output_ids[0]].name or op.output_ids[0]
 
 
 def _finite(expected: np.ndarray, given: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Numbers as a person reads them, always with a unit; the filters of the report's templates."""
 
+from collections.abc import Sequence
+
 from formats.console import size_text
 
 __all__ = ["FILTERS", "size_text"]
@@ -97,6 +99,12 @@ def shortened(text: str, length: int) -> str:
     return f"{text[:head]}…{text[-(length - 1 - head) :]}"
 
 
+def least(values: Sequence[float | None], most: int = 8) -> list[int]:
+    """Places of the smallest that are known, the smallest first."""
+    known = [place for place, value in enumerate(values) if value is not None]
+    return sorted(known, key=lambda place: values[place] or 0.0)[:most]
+
+
 def _significant(value: float) -> str:
     """Three digits at least, no exponent: 1,234 · 12.3 · 1.23."""
     magnitude = abs(value)
@@ -117,4 +125,5 @@ FILTERS = {
     "bound": bound_text,
     "figure": figure_text,
     "shortened": shortened,
+    "least": least,
 }
