@@ -1,4 +1,4 @@
-"""What `kpuprof accuracy --json` wrote, read back, and which program it is of."""
+"""What `kpuprof accuracy` wrote, read back, and which program it is of."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -11,7 +11,7 @@ from formats.files import read_file
 from formats.program import KPUProgram
 from kpuprof.accuracy import Accuracy
 
-COMMAND = "accuracy"  # of the document that `--json` writes
+COMMAND = "accuracy"  # of the document that `--json` and `-o` write
 
 
 def digest_of(program: KPUProgram) -> str:
@@ -46,8 +46,8 @@ def load_accuracy(path: str) -> Accuracy:
         if document.get("command") == COMMAND:
             return msgspec.convert(document, Accuracy)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FileError(f"{name}: not what kpuprof accuracy --json writes: {error}") from error
-    raise FileError(f"{name}: not what kpuprof accuracy --json writes")
+        raise FileError(f"{name}: not what kpuprof accuracy -o writes: {error}") from error
+    raise FileError(f"{name}: not what kpuprof accuracy -o writes")
 
 
 def accuracy_by_digest(paths: Iterable[str], programs: Iterable[KPUProgram]) -> dict[str, Accuracy]:

@@ -1,16 +1,17 @@
 """`kpuprof accuracy`: a program against the model that it was made of, over a data set."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from formats.console import (
     STDIO,
+    JsonOption,
     Terminal,
     TracebackOption,
     json_text,
     one_of,
+    print_json,
     require_different,
 )
 from formats.errors import CheckError, UsageError
@@ -66,24 +67,30 @@ def accuracy(
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Let the reference's file run code when loaded.")
     ] = False,
-    json_path: Annotated[
+    output_path: Annotated[
         str | None,
-        typer.Option("--json", metavar="FILE", help="Write all figures as JSON; - for stdout."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write all as JSON, for report --accuracy."
+        ),
     ] = None,
+    as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Hold a program against its PyTorch or ONNX reference, sample by sample."""
     from formats.container import load_program
     from formats.files import write_file
     from kpuprof.accuracy import bars, broken, document
+    from kpuprof.accuracy_file import COMMAND
     from kpuprof.accuracy_run import Comparison, measure
 
     if [program_path, reference, data].count(STDIO) > 1:
         raise UsageError("only one of the program, --reference and --data can be stdin")
     if preprocess is not None:
         one_of(preprocess, PREPROCESSES, "--preprocess")
+    if as_json and output_path == STDIO:
+        raise UsageError("--json prints what -o - writes: give one of them")
     for source in (program_path, reference, data):
-        require_different(source, json_path or STDIO)
+        require_different(source, output_path or STDIO)
     wanted = bars(max_diff, min_sqnr)
     comparison = Comparison(
         reference=reference,
@@ -104,11 +111,11 @@ def accuracy(
     for warning in found.warnings:
         terminal.warn(warning)
     failures = broken(found, wanted)
-    if json_path is not None and json_path != STDIO:
-        write_file(json_text("accuracy", document(found, wanted)).encode(), json_path)
-    if json_path == STDIO:
-        sys.stdout.write(json_text("accuracy", document(found, wanted)))
-    else:
+    if output_path is not None:
+        write_file(json_text(COMMAND, document(found, wanted)).encode(), output_path)
+    if as_json:
+        print_json(COMMAND, document(found, wanted))
+    elif output_path != STDIO:
         from kpuprof.accuracy_text import render
         from kpuprof.terminal import console
 

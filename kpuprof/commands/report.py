@@ -33,7 +33,7 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="What kpuprof accuracy --json wrote of a program: its SQNR op by op; repeatable.",
+            help="What kpuprof accuracy -o wrote, to show SQNR op by op; repeatable.",
         ),
     ] = None,
     traceback: TracebackOption = False,

@@ -43,5 +43,5 @@ def named(found: Accuracy, text: str) -> Accuracy:
 
 
 def text_of(found: Accuracy) -> str:
-    """What `kpuprof accuracy --json` writes."""
+    """What `kpuprof accuracy -o` writes."""
     return json_text("accuracy", document(found, []))

@@ -129,6 +129,7 @@ def test_a_shape_that_the_program_does_not_have_is_refused(scales, data):
         (["--min-sqnr", "90", "--max-diff", "1"], 1),
         (["--max-diff", "often"], 2),
         (["--limit", "0"], 2),
+        (["--json", "-o", "-"], 2),
         (["--preprocess", "imagenet"], 2),
         (["--preprocess", "none of them"], 2),
     ],
@@ -157,19 +158,20 @@ def test_a_figure_that_equals_its_bar_is_held(scales, data):
 
 
 def test_json_has_every_figure_and_limit(command, tmp_path, capsys):
-    assert command("--json", str(tmp_path / "out.json"), "--min-sqnr", "90") == 1
+    assert command("-o", str(tmp_path / "out.json"), "--min-sqnr", "90") == 1
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["outputs"][0]["max_abs"] == 4 * STEP
     assert written["limits"] == [
         {"figure": "sqnr_db", "limit": 90, "at_least": True, "is_held": False}
     ]
     assert "exceeded" in capsys.readouterr().out
-    assert command("--json", "-") == 0
-    assert json.loads(capsys.readouterr().out)["outputs"] == written["outputs"]
+    for words in (["--json"], ["-o", "-"]):
+        assert command(*words) == 0
+        assert json.loads(capsys.readouterr().out)["outputs"] == written["outputs"]
 
 
 def test_the_program_is_not_written_over(command, data):
-    assert command("--json", str(data)) == 2
+    assert command("-o", str(data)) == 2
     assert np.array_equal(np.load(data), SAMPLES)
 
 

@@ -112,7 +112,7 @@ def test_two_runs_of_one_program_are_refused(written):
 def test_another_file_is_refused(content, tmp_path):
     path = tmp_path / "other.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(FileError, match=r"other.json: not what kpuprof accuracy --json writes"):
+    with pytest.raises(FileError, match=r"other.json: not what kpuprof accuracy -o writes"):
         load_accuracy(str(path))
 
 
