@@ -148,7 +148,10 @@ def require_alike(program: KPUProgram, reference: Reference) -> dict[str, str]:
     try:
         found = reference.run(zeros)
     except KPUError as error:
-        raise UsageError(f"on zeros {error}") from error
+        raise UsageError(
+            f"{reference.name} is not the model of {program.name}: of zeros in its shapes "
+            f"({_listed(fed)}) {str(error).splitlines()[0]}"
+        ) from error
     wanted = {tensor.name: tensor.shape for tensor in program.get_output_tensors()}
     given = {name: array.shape for name, array in found.items()}
     others = wanted if wanted.keys() == given.keys() else given

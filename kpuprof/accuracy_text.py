@@ -33,7 +33,7 @@ def render(found: Accuracy, bars: list[Bar], width: int) -> RenderableType:
 
 def _outputs(outputs: tuple[FloatFigures, ...], bars: list[Bar], width: int) -> Table:
     table = _table("output")
-    headings = ["max |d|", "/ range", "SQNR dB", "worst dB"]
+    headings = ["max |d|", "/ max", "SQNR dB", "worst dB"]
     has_classes = any(output.top1_agreement is not None for output in outputs)
     headings += ["top-1", "softmax |d|"] if has_classes and width >= WIDE // 2 else []
     for heading in headings:

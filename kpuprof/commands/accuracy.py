@@ -76,7 +76,7 @@ def accuracy(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Hold a program against its PyTorch or ONNX reference, sample by sample."""
+    """Hold a program against its PyTorch or ONNX reference."""
     from formats.container import load_program
     from formats.files import write_file
     from kpuprof.accuracy import bars, broken, document

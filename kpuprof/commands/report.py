@@ -38,7 +38,7 @@ def report(
     ] = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """One HTML file, for a browser without network, of one run or of several compared."""
+    """One HTML file of one run, or of several compared; no network."""
     if output_path is None and png is None and svg is None:
         raise UsageError("nothing to write: give -o report.html, --png DIR or --svg DIR")
     sources = [*profile_paths, *(accuracy or ())]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import formats
@@ -22,6 +23,7 @@ from kpuprof.accuracy import MIN_SQNR, bars, broken, document
 from kpuprof.accuracy_run import Comparison, measure
 from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums
 from kpuprof.cli import app
+from tests.integration.models import scales as scales_module
 
 SCALES = "tests.integration.models:scales"
 SMALL = "tests.integration.models:small"
@@ -104,6 +106,13 @@ def test_limit_takes_the_first_samples(scales, data):
 def test_a_program_of_another_model_is_refused(scales, data, reference):
     with pytest.raises(UsageError, match=r"is not the model of scales: the program takes features"):
         measured(scales, reference, data)
+
+
+def test_a_model_that_cannot_run_on_the_programs_shapes_is_refused(data, tmp_path):
+    exported = torch.export.export(scales_module(), (torch.zeros(3, 2),))
+    torch.export.save(exported, tmp_path / "three.pt2")
+    with pytest.raises(UsageError, match=r"is not the model of scales: .*features \(1,2\)"):
+        measured(compiled(SCALES), str(tmp_path / "three.pt2"), data)
 
 
 def test_a_model_of_other_outputs_is_refused(small, tmp_path):
