@@ -14,6 +14,16 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def signed(value: float) -> str:
+    """+1,234, with a real minus."""
+    return f"{value:+,.0f}".replace("-", "−")
+
+
+def mode_text(mode: str) -> str:
+    """How a run was timed."""
+    return mode.replace("_", " ") + (": estimated" if mode == "functional" else "")
+
+
 def short_count(value: float) -> str:
     """12.3 M, 4.5 k"""
     for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -113,6 +123,8 @@ def _significant(value: float) -> str:
 
 FILTERS = {
     "count": count,
+    "signed": signed,
+    "mode": mode_text,
     "short_count": short_count,
     "time": time_text,
     "energy": energy_text,

@@ -251,7 +251,16 @@ def test_the_comparison_of_two_runs(tmp_path, file, document):
     cycles = {
         (op["name"] or op["id"]): row["cycles"] for each in both for op, row in ops_in_order(each)
     }
+    ((_, first, second),) = (
+        row for rows in page.tables.values() for row in rows if row[0] == "Program"
+    )
+    assert first.endswith("· power trace")
+    assert second.endswith("· functional: estimated")
     ops = page.table("Cycles of every op in every run")
     assert {row["Op"] for row in ops} == set(cycles)
     for row in ops:
-        assert says(row["run"] if row["run"] != "–" else row["other"], cycles[row["Op"]])
+        mine, missing = (row["other"], "run") if row["run"] == "–" else (row["run"], "other")
+        assert says(mine, cycles[row["Op"]])
+        assert row[missing] == "–"
+        change = cycles[row["Op"]] * (1 if missing == "run" else -1)
+        assert says(row["Difference, cycles"], change)
