@@ -16,7 +16,7 @@ from formats.precision import FLOAT_DTYPES
 from formats.program import KPUProgram, KPUTensor
 from kpuprof.accuracy import Accuracy
 from kpuprof.accuracy_file import digest_of
-from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums
+from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums, Output
 
 if TYPE_CHECKING:
     from kpuc.layers import Layers
@@ -160,9 +160,8 @@ def _is_float(tensor: KPUTensor) -> bool:
 
 
 def _sums(tensor: KPUTensor, reference_name: str, batch: int) -> FloatSums | ExactSums:
-    if not _is_float(tensor):
-        return ExactSums(tensor.name, reference_name)
-    return FloatSums(tensor.name, reference_name, tensor.shape, batch)
+    output = Output(tensor.name, reference_name, tensor.shape, batch)
+    return FloatSums(output) if _is_float(tensor) else ExactSums(output)
 
 
 def _opened(program: KPUProgram, wanted: Comparison) -> Opened:

@@ -4,6 +4,7 @@ The formulas are kpuc's, imported when they are needed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,33 +17,52 @@ from kpuprof.rows import op_label
 if TYPE_CHECKING:
     from kpuc.quant.difference import Difference
 
-OpResult = tuple[str, np.ndarray, np.ndarray]  # op id, in fp32, as the program has it
+Result = tuple[str, np.ndarray, np.ndarray]  # whose, as it should be, as the program has it
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of the program, by its name and the reference's. batch: how many samples an array
+    of its shape holds along the first axis; 1 where they cannot be told apart."""
+
+    name: str
+    reference_name: str
+    shape: tuple[int, ...]
+    batch: int
+
+    def by_sample(
+        self, labels: Sequence[str], expected: np.ndarray, given: np.ndarray
+    ) -> Iterator[Result]:
+        """(label, expected, given); without what only fills a batch up."""
+        if self.batch <= 1 or self.shape[:1] != (self.batch,):
+            yield " to ".join(dict.fromkeys((labels[0], labels[-1]))), expected, given
+            return
+        for row, label in enumerate(labels):
+            yield label, expected[row : row + 1], given[row : row + 1]
 
 
 class FloatSums:
-    """Of an output of real numbers. batch: how many samples an array holds along its first axis; 1
-    where they cannot be told apart."""
+    """Of an output of real numbers."""
 
-    def __init__(self, name: str, reference_name: str, shape: tuple[int, ...], batch: int) -> None:
+    def __init__(self, output: Output) -> None:
         from kpuc.quant.difference import Classification, Difference
 
-        self._name, self._reference_name = name, reference_name
-        self._batch = batch if batch > 1 and shape[:1] == (batch,) else 1
+        self._output = output
         self._all = Difference()
-        is_scores = len(shape) == 2 and shape[1] > 1
+        is_scores = len(output.shape) == 2 and output.shape[1] > 1
         self._classes = Classification() if is_scores else None
         self._largest = (-1.0, "")  # max |d| / max |reference|, and the sample
         self._lowest_db = (float("inf"), "")
 
     def add(self, labels: Sequence[str], expected: np.ndarray, given: np.ndarray) -> None:
-        """One array with the samples of these labels; what only fills it up is left out.
+        """One array with the samples of these labels.
 
         CheckError for numbers that are not finite where the reference's are, or are others.
         """
         from kpuc.quant.difference import Difference
 
-        for label, wide, other in self._samples(labels, expected, given):
-            wanted, found = _finite(wide, other, f"{label}: output {self._name!r}")
+        for label, wide, other in self._output.by_sample(labels, expected, given):
+            wanted, found = _finite(wide, other, f"{label}: output {self._output.name!r}")
             one = Difference()
             one.add(wanted, found)
             self._all.include(one)
@@ -51,21 +71,12 @@ class FloatSums:
             if self._classes is not None:
                 self._classes.add(wanted, found)
 
-    def _samples(
-        self, labels: Sequence[str], expected: np.ndarray, given: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        if self._batch == 1:
-            yield " to ".join(dict.fromkeys((labels[0], labels[-1]))), expected, given
-            return
-        for row, label in enumerate(labels):
-            yield label, expected[row : row + 1], given[row : row + 1]
-
     def figures(self) -> FloatFigures:
         """Of all that was added."""
         classes = self._classes
         return FloatFigures(
-            name=self._name,
-            reference_name=self._reference_name,
+            name=self._output.name,
+            reference_name=self._output.reference_name,
             max_abs=self._all.largest,
             max_difference=self._all.worst,
             max_difference_sample=self._largest[1],
@@ -80,24 +91,25 @@ class FloatSums:
 class ExactSums:
     """Of an output of integers or bools."""
 
-    def __init__(self, name: str, reference_name: str) -> None:
-        self._name, self._reference_name = name, reference_name
+    def __init__(self, output: Output) -> None:
+        self._output = output
         self._elements = self._equal = 0
         self._lowest = (float("inf"), "")
 
     def add(self, labels: Sequence[str], expected: np.ndarray, given: np.ndarray) -> None:
         """One array with the samples of these labels."""
-        equal = int((expected == given).sum())
-        self._elements += expected.size
-        self._equal += equal
-        label = " to ".join(dict.fromkeys((labels[0], labels[-1])))
-        share = equal / expected.size
-        self._lowest = min(self._lowest, (share, label), key=lambda pair: pair[0])
+        for label, wanted, found in self._output.by_sample(labels, expected, given):
+            equal = int((wanted == found).sum())
+            self._elements += wanted.size
+            self._equal += equal
+            share = equal / wanted.size
+            self._lowest = min(self._lowest, (share, label), key=lambda pair: pair[0])
 
     def figures(self) -> ExactFigures:
         """Of all that was added."""
         share = self._equal / self._elements
-        return ExactFigures(self._name, self._reference_name, share, *self._lowest)
+        output = self._output
+        return ExactFigures(output.name, output.reference_name, share, *self._lowest)
 
 
 class OpSums:
@@ -107,7 +119,7 @@ class OpSums:
         self._program = program
         self._found: dict[str, Difference] = {}
 
-    def add(self, results: Iterable[OpResult]) -> None:
+    def add(self, results: Iterable[Result]) -> None:
         """One run of both; a result that overflowed is infinitely far off."""
         from kpuc.quant.difference import Difference
 

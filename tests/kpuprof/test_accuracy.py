@@ -21,7 +21,7 @@ from kpuc.compiler import KPUCompiler
 from kpuc.quant.difference import MOST_DB
 from kpuprof.accuracy import MIN_SQNR, bars, broken, document
 from kpuprof.accuracy_run import Comparison, measure
-from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums
+from kpuprof.accuracy_sums import ExactSums, FloatSums, OpSums, Output
 from kpuprof.cli import app
 from tests.integration.models import scales as scales_module
 
@@ -214,13 +214,13 @@ def test_a_broken_image_is_named(small, photos):
 
 
 def test_an_output_that_is_not_finite_fails():
-    sums = FloatSums("y", "y", (1, 2), 1)
+    sums = FloatSums(Output("y", "y", (1, 2), 1))
     with pytest.raises(CheckError, match=r"photo: output 'y' is not finite"):
         sums.add(["photo"], np.array([[1.0, 2.0]]), np.array([[1.0, np.inf]]))
 
 
 def test_infinities_that_both_have_are_no_difference():
-    sums = FloatSums("y", "y", (1, 3), 1)
+    sums = FloatSums(Output("y", "y", (1, 3), 1))
     both = np.array([[np.inf, np.nan, 2.0]])
     sums.add(["a"], both, both)
     assert sums.figures().max_abs == 0.0
@@ -245,9 +245,16 @@ def test_samples_come_through_a_pipe_too(scales, data, monkeypatch):
 
 
 def test_integers_are_compared_for_equality():
-    sums = ExactSums("ids", "ids")
+    sums = ExactSums(Output("ids", "ids", (4,), 0))
     sums.add(["a"], np.array([1, 2, 3, 4]), np.array([1, 2, 3, 4]))
     sums.add(["b"], np.array([1, 2, 3, 4]), np.array([1, 0, 3, 0]))
+    found = sums.figures()
+    assert (found.equal_share, found.worst_equal_share, found.worst_sample) == (0.75, 0.5, "b")
+
+
+def test_integers_that_only_fill_a_batch_up_do_not_count():
+    sums = ExactSums(Output("ids", "ids", (3, 2), 3))
+    sums.add(["a", "b"], np.array([[1, 2], [3, 4], [5, 6]]), np.array([[1, 2], [3, 0], [0, 0]]))
     found = sums.figures()
     assert (found.equal_share, found.worst_equal_share, found.worst_sample) == (0.75, 0.5, "b")
 
