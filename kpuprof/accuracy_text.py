@@ -1,5 +1,7 @@
 """The figures of `kpuprof accuracy` on a terminal."""
 
+from itertools import accumulate
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -8,7 +10,18 @@ from kpuprof.accuracy import Accuracy, Bar, ExactFigures, FloatFigures, PerLayer
 from kpuprof.rows import readable
 
 DASH = "–"
-WIDE = 110
+NAMES, VERDICT, GAP = 10, 10, 2
+WITH_TYPES = 56
+COLUMNS = {  # in order, and how wide they are
+    "max |d|": 8,
+    "/ max": 8,
+    "SQNR dB": 7,
+    "worst dB": 8,
+    "top-1": 6,
+    "softmax |d|": 11,
+}
+BY_WEIGHT = ("SQNR dB", "/ max", "worst dB", "max |d|", "top-1", "softmax |d|")
+OF_CLASSES = ("top-1", "softmax |d|")
 
 
 def render(found: Accuracy, bars: list[Bar], width: int) -> RenderableType:
@@ -27,34 +40,45 @@ def render(found: Accuracy, bars: list[Bar], width: int) -> RenderableType:
     if found.exact_outputs:
         shown.append(_exact_outputs(found.exact_outputs))
     if found.per_layer is not None:
-        shown += ["", _ops(found.per_layer)]
+        shown += ["", _ops(found.per_layer, width)]
     return Group(*shown)
 
 
 def _outputs(outputs: tuple[FloatFigures, ...], bars: list[Bar], width: int) -> Table:
     table = _table("output")
-    headings = ["max |d|", "/ max", "SQNR dB", "worst dB"]
     has_classes = any(output.top1_agreement is not None for output in outputs)
-    headings += ["top-1", "softmax |d|"] if has_classes and width >= WIDE // 2 else []
+    headings = _fitting(width - NAMES - (VERDICT if bars else 0), has_classes)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     if bars:
         table.add_column("", no_wrap=True)
     for output in outputs:
-        figures = [
-            f"{output.max_abs:.3g}",
-            f"{output.max_difference:.5f}",
-            f"{output.sqnr_db:.1f}",
-            f"{output.worst_sqnr_db:.1f}",
-            DASH if output.top1_agreement is None else f"{output.top1_agreement:.1%}",
-            DASH
-            if output.max_softmax_difference is None
-            else f"{output.max_softmax_difference:.2g}",
-        ]
+        figures = _figures(output)
         held = all(bar.is_held(output) for bar in bars)
         verdict = [Text("held", "green") if held else Text("exceeded", "bold red")] if bars else []
-        table.add_row(readable(output.name), *figures[: len(headings)], *verdict)
+        table.add_row(readable(output.name), *(figures[each] for each in headings), *verdict)
     return table
+
+
+def _fitting(width: int, has_classes: bool) -> list[str]:
+    """The headings that fit into so many columns, the most telling first, in order."""
+    wanted = [heading for heading in BY_WEIGHT if has_classes or heading not in OF_CLASSES]
+    ends = accumulate(COLUMNS[heading] + GAP for heading in wanted)
+    kept = {heading for heading, end in zip(wanted, ends, strict=True) if end <= width}
+    return [heading for heading in COLUMNS if heading in kept]
+
+
+def _figures(output: FloatFigures) -> dict[str, str]:
+    """By heading."""
+    top1, softmax = output.top1_agreement, output.max_softmax_difference
+    return {
+        "max |d|": f"{output.max_abs:.3g}",
+        "/ max": f"{output.max_difference:.5f}",
+        "SQNR dB": f"{output.sqnr_db:.1f}",
+        "worst dB": f"{output.worst_sqnr_db:.1f}",
+        "top-1": DASH if top1 is None else f"{top1:.1%}",
+        "softmax |d|": DASH if softmax is None else f"{softmax:.2g}",
+    }
 
 
 def _worst(output: FloatFigures) -> Text:
@@ -74,9 +98,10 @@ def _exact_outputs(outputs: tuple[ExactFigures, ...]) -> Table:
     return table
 
 
-def _ops(layers: PerLayer) -> RenderableType:
+def _ops(layers: PerLayer, width: int) -> RenderableType:
     table = _table("op")
-    table.add_column("type", overflow="fold", min_width=8)
+    if width >= WITH_TYPES:
+        table.add_column("type", overflow="fold", min_width=8)
     table.add_column("in", no_wrap=True)
     for heading in ("SQNR dB", "own dB"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -85,7 +110,8 @@ def _ops(layers: PerLayer) -> RenderableType:
         figures = map(_decibels, (op.sqnr_db, op.own_sqnr_db))
         mark = "←" if op in (layers.worst, layers.lowest) else ""
         name = readable(op.name)
-        table.add_row(name, op.op_type, op.precision, *figures, mark, style="red" if mark else "")
+        names = (name, op.op_type) if width >= WITH_TYPES else (name,)
+        table.add_row(*names, op.precision, *figures, mark, style="red" if mark else "")
     weights = (
         f"weights as they are stored ({layers.stored_weights})"
         if layers.stored_weights

@@ -179,6 +179,26 @@ def test_json_has_every_figure_and_limit(command, tmp_path, capsys):
         assert json.loads(capsys.readouterr().out)["outputs"] == written["outputs"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        ("40", "output / max SQNR dB"),
+        ("60", "output max |d| / max SQNR dB worst dB"),
+        ("80", "output max |d| / max SQNR dB worst dB top-1 softmax |d|"),
+    ],
+)
+def test_a_narrow_terminal_is_shown_fewer_figures_and_none_cut(
+    command, capsys, monkeypatch, columns, shown
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert command("--max-diff", "1e-9") == 1
+    printed = capsys.readouterr().out
+    (headings,) = (line for line in printed.splitlines() if "SQNR dB" in line)
+    assert " ".join(headings.split()) == shown
+    assert "exceeded" in printed
+    assert "…" not in printed
+
+
 def test_the_program_is_not_written_over(command, data):
     assert command("-o", str(data)) == 2
     assert np.array_equal(np.load(data), SAMPLES)
