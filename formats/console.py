@@ -131,7 +131,7 @@ def one_of(value: str, allowed: Iterable[str], option: str) -> str:
     choices = list(allowed)
     if value in choices:
         return value
-    near = get_close_matches(value, choices, n=1)
+    near = get_close_matches(value.lower(), choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"{option}: {value!r} is not one of {', '.join(choices)}{hint}")
 
@@ -151,8 +151,13 @@ def write_stdout(data: bytes) -> None:
 
 def print_json(command: str, payload: dict[str, Any]) -> None:
     """One JSON document on stdout, with its schema version and finite numbers only."""
+    sys.stdout.write(json_text(command, payload))
+
+
+def json_text(command: str, payload: dict[str, Any]) -> str:
+    """The document that `print_json` prints."""
     document = {"schema_version": JSON_SCHEMA_VERSION, "command": command, **payload}
-    print(json.dumps(document, indent=2, allow_nan=False))
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def size_text(size_bytes: int) -> str:

@@ -110,10 +110,16 @@ def load(source: Source) -> KPUProgram | Profile:
 
 def load_program(source: Source) -> KPUProgram:
     """As `load`; FileError when the file is a profile."""
-    content = load(source)
+    return load_versioned(source)[0]
+
+
+def load_versioned(source: Source) -> tuple[KPUProgram, str]:
+    """The program, and the format version of its file; raises as `load_program`."""
+    container = read(source)
+    content = _decoded(source, container)
     if not isinstance(content, KPUProgram):
         raise FileError(f"{_name(source)}: a profile, where a program (.kpu) is needed")
-    return content
+    return content, container.manifest.version
 
 
 def load_profile(source: Source) -> Profile:

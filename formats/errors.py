@@ -96,8 +96,8 @@ class TrustError(KPUError):
     exit_code = EXIT_TRUST
 
 
-def shape_mismatch(expected: Sequence[int], got: Sequence[int], name: str = "") -> InputError:
-    """The document's message for an input of the wrong shape."""
+def shape_mismatch(expected: Sequence[int | str], got: Sequence[int], name: str = "") -> InputError:
+    """The document's message for an input of the wrong shape; a name stands for any size."""
     where = f" (input {name!r})" if name else ""
     return InputError(
         f"Input shape mismatch: expected {_shape_text(expected)}, got {_shape_text(got)}{where}"
@@ -109,7 +109,7 @@ def too_few_calibration_samples(precision: str = "int8") -> UsageError:
     return UsageError(f"{precision.upper()} calibration requires at least 100 samples")
 
 
-def _shape_text(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int | str]) -> str:
     return "(" + ",".join(str(size) for size in shape) + ")"
 
 

@@ -18,7 +18,7 @@ def capture_exported(program: ExportedProgram, example_inputs: Any) -> Captured:
     """An exported program is ATen already: it is only fixed to the shapes of the example."""
     module = program.module()
     arguments, keywords, named = bind_inputs(module.forward, example_inputs)
-    arguments, keywords = _as_exported(program, named, arguments, keywords)
+    arguments, keywords = as_exported(program, named, arguments, keywords)
     _check_shapes(program, [slot.tensor for slot in named])
     traced = functional_aten(module, arguments, keywords)
     leaves = pytree.tree_leaves((arguments, keywords))
@@ -42,7 +42,7 @@ def capture_exported(program: ExportedProgram, example_inputs: Any) -> Captured:
     return Captured(_class_name(program), traced.graph, inputs, traced.constants, outputs)
 
 
-def _as_exported(
+def as_exported(
     program: ExportedProgram,
     named: Sequence[NamedTensor],
     arguments: tuple[Any, ...],

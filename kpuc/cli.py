@@ -104,8 +104,9 @@ def kpuc(
         bool, typer.Option("--per-tensor", help="One scale per weight, not one per channel.")
     ] = False,
     group_size: Annotated[
-        int, typer.Option(metavar="N", help="One scale for every N weights of a channel (INT4).")
-    ] = 0,
+        int | None,
+        typer.Option(metavar="N", help="One scale for every N weights of a channel (INT4)."),
+    ] = None,
     equalisation: Annotated[
         bool, typer.Option(help="Bring channels to alike ranges where that is measured to help.")
     ] = True,
@@ -117,7 +118,7 @@ def kpuc(
     ] = True,
     keep_fp16: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Ops that stay in FP16, by name; may be repeated."),
+        typer.Option(metavar="PATTERN", help="Conv, Gemm, MatMul that stay in FP16, by name."),
     ] = None,
     max_diff: Annotated[
         float | None,

@@ -157,7 +157,7 @@ def _quant_options(request: Request) -> "QuantOptions | None":
 
     return QuantOptions(
         method=RangeMethod(request.calibration_method, request.percentile),
-        granularity=Granularity(not request.per_tensor, request.group_size),
+        granularity=Granularity(not request.per_tensor, request.group_size or 0),
         refinements=Refinements(
             request.equalisation, request.weight_rounding, request.bias_correction
         ),

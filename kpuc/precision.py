@@ -57,7 +57,8 @@ def require_calibration(
     elif calibration is not None and load_from is not None:
         raise UsageError("give calibration samples or load_calibration, not both")
     elif calibration is None and load_from is None:
-        raise too_few_calibration_samples(precision.value)
+        least = too_few_calibration_samples(precision.value)
+        raise UsageError(f"{least}: give those as calibration, or load_calibration")
 
 
 def require_use(precision: KPUPrecision, calibration: object, quantization: object) -> None:

@@ -8,6 +8,8 @@ from formats.console import STDIO
 from formats.program import KPUProgram
 from kpurun.metrics import bound_cycles
 
+MOST_KEPT_SHOWN = 4
+
 
 @dataclass
 class Clock:
@@ -45,8 +47,25 @@ def document(program: KPUProgram, size_bytes: int, clock: Clock) -> dict[str, An
         "weight_bytes": program.weight_bytes,
         "activation_bytes": program.activation_bytes,
         "file_bytes": size_bytes,
-        "quantization": None if program.quantization is None else asdict(program.quantization),
+        "quantization": _quantization_document(program),
         "seconds": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
+    }
+
+
+def _quantization_document(program: KPUProgram) -> dict[str, Any] | None:
+    """Names as of `kpuprof show --json`: `kept` is op -> the precision that it stays in."""
+    if program.quantization is None:
+        return None
+    found = asdict(program.quantization)
+    share = found.pop("mac_share")
+    return {**found, "integer_mac_share": share, "kept": _kept(program)}
+
+
+def _kept(program: KPUProgram) -> dict[str, str]:
+    return {
+        op.name or op.id: op.precision.value
+        for op in program.get_ops_in_order()
+        if op.precision not in (None, program.precision)
     }
 
 
@@ -86,16 +105,27 @@ def _quantization_rows(program: KPUProgram) -> list[tuple[str, str]]:
     found = program.quantization
     if found is None:
         return []
-    kept = sum(op.precision is not None for op in program.ops)
     share = f"{found.mac_share:.1%} of MACs in {program.precision.value}"
-    floats = f", {kept} op{'s' * (kept != 1)} in fp16" if kept else ""
-    rows = [("precision", share + floats)]
+    rows = [("precision", share + _kept_text(_kept(program)))]
     rows += [
-        ("accuracy", f"{name}: {db:.1f} dB, max difference {found.max_difference[name]:.4f}")
+        ("accuracy", f"{name}: {db:.1f} dB, {_worst_text(found.max_difference[name])}")
         for name, db in found.sqnr_db.items()
     ]
     gains = ", ".join(f"{name} {gain:+.1f} dB" for name, gain in found.gains_db.items())
     return [*rows, ("gains", gains)] if gains else rows
+
+
+def _kept_text(kept: dict[str, str]) -> str:
+    """The first few of the ops kept in another precision, by name."""
+    if not kept:
+        return ""
+    more = f" and {len(kept) - MOST_KEPT_SHOWN} more" if len(kept) > MOST_KEPT_SHOWN else ""
+    count = f"{len(kept)} op{'s' * (len(kept) != 1)} in {'/'.join(dict.fromkeys(kept.values()))}"
+    return f", {count}: {', '.join([*kept][:MOST_KEPT_SHOWN])}{more}"
+
+
+def _worst_text(share: float) -> str:
+    return f"max difference {share:.4f} of the largest value"
 
 
 def _kibibytes(size_bytes: int) -> str:

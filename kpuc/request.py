@@ -3,9 +3,10 @@
 import math
 import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from formats.console import STDIO, require_different, require_distinct
-from formats.errors import UsageError
+from formats.errors import FileError, UsageError, too_few_calibration_samples
 from kpuc.depfile import calibration_files
 from kpuc.precision import CODED, SCALED
 
@@ -60,7 +61,7 @@ class Request:
     calibration_method: str = "mse"
     percentile: float = DEFAULT_PERCENTILE
     per_tensor: bool = False
-    group_size: int = 0
+    group_size: int | None = None
     equalisation: bool = True
     weight_rounding: bool = True
     bias_correction: bool = True
@@ -96,6 +97,7 @@ def check_options(request: Request) -> None:
     _check_numbers(request)
     _check_calibration(request)
     _check_paths(request)
+    _check_files(request)
 
 
 def _check_idle(request: Request) -> None:
@@ -118,7 +120,7 @@ def _check_idle(request: Request) -> None:
 def _check_numbers(request: Request) -> None:
     if not 50 < request.percentile <= 100:
         raise UsageError(f"--percentile {request.percentile:g}: above 50, at most 100")
-    if request.group_size < 0 or (request.group_size and request.per_tensor):
+    if request.group_size is not None and (request.group_size < 1 or request.per_tensor):
         raise UsageError("--group-size is positive, and not for --per-tensor")
     if request.max_diff is not None and not 0 < request.max_diff < math.inf:
         raise UsageError(f"--max-diff {request.max_diff:g}: give a positive number")
@@ -134,13 +136,17 @@ def _check_calibration(request: Request) -> None:
         if name == "calibration" and request.precision in scaled:
             continue
         if request.precision not in coded and getattr(request, name) != defaults[name]:
-            raise UsageError(f"{option} is for {' and '.join(coded)}, not {request.precision}")
+            *most, last = scaled if name == "calibration" else coded
+            raise UsageError(
+                f"{option} is for {', '.join(most)} and {last}, not {request.precision}"
+            )
     if request.percentile != DEFAULT_PERCENTILE and request.calibration_method != "percentile":
         raise UsageError("--percentile is for --calibration-method percentile")
     if "" in (request.calibration, request.load_calibration, request.save_calibration):
         raise UsageError("a calibration's path is empty")
     if request.calibration is not None and request.load_calibration is not None:
         raise UsageError("--calibration and --load-calibration: give one of them")
+    _require_samples(request)
     for option, source in (
         ("--calibration", request.calibration),
         ("--load-calibration", request.load_calibration),
@@ -149,6 +155,14 @@ def _check_calibration(request: Request) -> None:
             raise UsageError(f"only one of the model and {option} can come from stdin")
     if request.save_calibration == STDIO:
         raise UsageError("--save-calibration needs a file: stdout is for the program")
+
+
+def _require_samples(request: Request) -> None:
+    is_given = request.calibration is not None or request.load_calibration is not None
+    makes_none = request.check or request.estimate_memory
+    if request.precision in CODED and not (is_given or makes_none):
+        least = too_few_calibration_samples(request.precision)
+        raise UsageError(f"{least}: give --calibration PATH or --load-calibration FILE")
 
 
 def _check_paths(request: Request) -> None:
@@ -167,3 +181,25 @@ def _check_paths(request: Request) -> None:
         for source in (*read, loaded):
             if source is not None and target is not None:
                 require_different(source, target)
+
+
+def _check_files(request: Request) -> None:
+    """What is read is there, and what is written has a folder."""
+    is_other = ":" in request.model or request.model.endswith(".onnx")  # a factory, or refused
+    read = [None if is_other else request.model, request.calibration, request.load_calibration]
+    for source in read:
+        if source not in (None, STDIO) and not Path(str(source)).exists():
+            raise FileError(f"{source}: no such file")
+    written = (
+        request.output_path,
+        request.remarks_path,
+        request.depfile,
+        request.save_calibration,
+    )
+    for target in written:
+        if target is None or target == STDIO:
+            continue
+        if Path(target).is_dir():
+            raise FileError(f"{target}: Is a directory")
+        if not Path(target).absolute().parent.is_dir():
+            raise FileError(f"{target}: No such file or directory")

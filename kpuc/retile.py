@@ -61,16 +61,19 @@ def _placed(tensor: KPUTensor, root: str, plan: MemoryPlan) -> KPUTensor:
 
 def _scheduled(program: KPUProgram) -> Scheduled:
     """What memory was planned for when the program was compiled."""
+    graph, formats, named = graph_of(program), formats_of(program), _aliases(program)
+    return Scheduled(graph, graph.nodes, storage_of(program), formats, named, program.quantization)
+
+
+def storage_of(program: KPUProgram) -> Storage:
+    """How the values of a program are stored."""
     tensors = program.tensors
-    graph = graph_of(program)
-    storage = Storage(
+    return Storage(
         precision=program.precision,
         dtypes={value: tensor.dtype for value, tensor in tensors.items()},
         params=_params(tensors),
         op_precisions={op.id: op.precision for op in program.ops if op.precision is not None},
     )
-    formats, named = formats_of(program), _aliases(program)
-    return Scheduled(graph, graph.nodes, storage, formats, named, program.quantization)
 
 
 def graph_of(program: KPUProgram) -> Graph:

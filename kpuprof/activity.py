@@ -36,7 +36,10 @@ class Spans:
 
 @dataclass(frozen=True)
 class UnitActivity:
-    """One unit over the run: counts and cycles are of all its commands, whatever is drawn."""
+    """One unit over the run: counts and cycles are of all its commands, whatever is drawn.
+
+    busy_cycles: in which it works on at least one command; share: of all cycles, 0-1.
+    """
 
     unit: str
     commands: int
@@ -57,11 +60,38 @@ def activity(profile: Profile, most_spans: int = MOST_SPANS) -> tuple[UnitActivi
     gap = 0 if len(every) <= most_spans else max(1, total // RESOLUTION)
     found = []
     for unit, kinds in UNITS.items():
-        spans = every.where(np.isin(every.kinds, [COMMAND_KINDS.index(kind) for kind in kinds]))
-        busy = int((spans.ends - spans.starts).sum())
+        chosen = np.isin(every.kinds, [COMMAND_KINDS.index(kind) for kind in kinds])
+        spans = every.where(chosen)
+        busy = covered_cycles(*work_windows(profile, chosen)[:2])
         drawn = merged(spans, gap) if gap else spans.where(np.argsort(spans.starts, kind="stable"))
         found.append(UnitActivity(unit, len(spans), busy, busy / total, drawn))
     return tuple(found)
+
+
+def work_windows(profile: Profile, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(starts, ends, which of the chosen) of when commands work: a load ahead of its op until that
+    begins, and again from when on the bus is its own."""
+    events = profile.events
+    starts, ends = (events[f"command.{name}_cycle"][chosen] for name in ("start", "end"))
+    begins = events["op.start_cycle"][events["command.op"][chosen]]
+    column = events.get("command.busy_from_cycle")
+    busy_from = starts if column is None else column[chosen]
+    resumed = np.maximum.reduce([starts, begins, busy_from])
+    firsts, lasts = (
+        np.concatenate([starts, resumed]),
+        np.concatenate([np.minimum(ends, begins), ends]),
+    )
+    numbers = np.tile(np.arange(len(starts)), 2)
+    some = firsts < lasts
+    return firsts[some], lasts[some], numbers[some]
+
+
+def covered_cycles(starts: np.ndarray, ends: np.ndarray) -> int:
+    """How many cycles are in at least one of the half-open ranges."""
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(ends[order])
+    before = np.concatenate([[0], ends])[: len(ends)]
+    return int(np.maximum(0, ends - np.maximum(starts, before)).sum())
 
 
 def require_sound_commands(profile: Profile) -> None:

@@ -23,7 +23,8 @@ def render(advice: Advice) -> RenderableType:
     parts += ["", _bindings("What limits the ops", advice.limits)]
     if advice.stalls:
         parts += ["", _bindings("What nothing computes for", advice.stalls)]
-    parts += ["", _verified(advice.verified)]
+    parts += ["", Text("What a change saves, tiled and played anew", "bold")]
+    parts.append(_verified(advice.verified))
     if advice.missed:
         parts += ["", _missed(advice.missed)]
     parts += ["", *(Text(f"not tried: {what}: {why}", QUIET) for what, why in advice.not_tried)]
@@ -94,17 +95,23 @@ def _bindings(title: str, bindings: Iterable[Binding]) -> Table:
 
 
 def _verified(found: Iterable[Verified]) -> Table:
-    table = _table("Remedy", "cycles saved", "%", "energy saved µJ", last="kpuprof whatif --set")
+    table = _table("remedy", "cycles", "%", "µJ", last="kpuprof whatif --set")
+    table.columns[-1].no_wrap = True  # to be copied
     for each in found:
         style = "green" if each.share_saved >= LEAST_SHARE else QUIET
         table.add_row(
             Text(each.remedy.title, style),
-            Text(f"{each.cycles_saved:,}", style),
-            Text(f"{each.share_saved:.1%}", style),
-            f"{each.energy_uj_saved:,.1f}",
+            Text(_signed(f"{each.cycles_saved:,}"), style),
+            Text(_signed(f"{each.share_saved:.1%}"), style),
+            _signed(f"{each.energy_uj_saved:,.1f}"),
             each.remedy.change,
         )
     return table
+
+
+def _signed(text: str) -> str:
+    """With a real minus."""
+    return text.replace("-", "−")
 
 
 def _missed(found: Iterable[MissedFusion]) -> Table:

@@ -8,10 +8,9 @@ import heapq
 from collections.abc import Iterator
 from itertools import pairwise
 
-import numpy as np
-
 from formats.errors import FileError
 from formats.profile import Profile
+from kpuprof.activity import work_windows
 from kpuprof.stalls import LAST_OF_DRAM
 
 Window = tuple[int, int, int]  # half-open range of cycles, number of the transfer
@@ -26,7 +25,8 @@ def bus_traffic(profile: Profile) -> list[tuple[int, float]]:
     events = profile.events
     is_on_bus = events["command.kind"] <= LAST_OF_DRAM
     sizes = events["command.bytes"][is_on_bus].tolist()
-    steps = [*_workers(_windows(profile, is_on_bus), profile.metrics.total_cycles)]
+    columns = (column.tolist() for column in work_windows(profile, is_on_bus))
+    steps = [*_workers([*zip(*columns, strict=True)], profile.metrics.total_cycles)]
     worked = [0] * len(sizes)
     for (cycle, worker), (until, _) in pairwise(steps):
         if worker is not None:
@@ -37,18 +37,6 @@ def bus_traffic(profile: Profile) -> list[tuple[int, float]]:
         (cycle, 0.0 if worker is None else sizes[worker] / worked[worker])
         for cycle, worker in steps
     ]
-
-
-def _windows(profile: Profile, is_on_bus: np.ndarray) -> list[Window]:
-    """When each transfer may work: ahead of its op, and then without interruption."""
-    names = ("op", "start_cycle", "busy_from_cycle", "end_cycle")
-    columns = (profile.events[f"command.{name}"][is_on_bus].tolist() for name in names)
-    begins = profile.events["op.start_cycle"].tolist()
-    windows = []
-    for number, (op, start, busy_from, end) in enumerate(zip(*columns, strict=True)):
-        windows.append((start, min(end, begins[op]), number))
-        windows.append((max(start, begins[op], busy_from), end, number))
-    return [window for window in windows if window[0] < window[1]]
 
 
 def _workers(windows: list[Window], total_cycles: int) -> Iterator[tuple[int, int | None]]:

@@ -6,6 +6,7 @@ import typer
 
 from formats.console import VersionOption, run
 from formats.errors import UsageError
+from kpuprof.commands.accuracy import accuracy
 from kpuprof.commands.advise import advise
 from kpuprof.commands.check import check
 from kpuprof.commands.diff import diff
@@ -30,7 +31,7 @@ def _common(context: typer.Context, version: VersionOption = False) -> None:
         raise UsageError("no command: give show RUN.kprof or report RUN.kprof -o report.html")
 
 
-for _command in (show, report, trace, diff, check, advise, whatif, sweep, export):
+for _command in (show, report, trace, diff, check, accuracy, advise, whatif, sweep, export):
     app.command()(_command)
 
 

@@ -20,9 +20,10 @@ def markdown(comparison: Comparison, gates: list[Gate], ops: list[OpChange], top
     changed = [op for op in ops if op.is_changed]
     if not changed:
         return "\n".join([*lines, "No op changed."]) + "\n"
-    counts = counts_text(comparison, changed, top)
+    shown = changed[:top] if top else changed
+    counts = counts_text(comparison, changed, len(shown))
     lines += [f"<details><summary>{counts}</summary>", ""]
-    lines += _op_lines(changed[:top] if top else changed)
+    lines += _op_lines(shown)
     return "\n".join([*lines, "", "</details>"]) + "\n"
 
 

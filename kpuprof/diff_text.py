@@ -19,16 +19,24 @@ BETTER, WORSE, SAME = "green", "red", "bright_black"
 
 
 def render(
-    comparison: Comparison, gates: list[Gate], ops: list[OpChange], top: int, width: int
+    comparison: Comparison,
+    gates: list[Gate],
+    ops: list[OpChange],
+    top: int,
+    width: int,
+    field: str = "cycles",
 ) -> RenderableType:
-    """ops: in the order to show; top: how many of the changed ones, 0 for all; width in columns."""
+    """ops: in the order to show, which is that of `field`; top: how many of those that changed in
+    what is shown, 0 for all that changed; width in columns."""
     parts = [_heading(comparison), "", _totals(comparison)]
     if gates:
         parts += ["", _gates(gates)]
     changed = [op for op in ops if op.is_changed]
-    if changed:
-        parts += ["", _ops(changed[:top] if top else changed, width)]
-    return Group(*parts, "", Text(counts_text(comparison, changed, top), SAME))
+    fields = [name for name in ("energy_uj", "dram_bytes") if width >= WIDE or name == field]
+    shown = [op for op in changed[:top] if _is_seen(op, fields)] if top else changed
+    if shown:
+        parts += ["", _ops(shown, fields, width)]
+    return Group(*parts, "", Text(counts_text(comparison, changed, len(shown)), SAME))
 
 
 def headlines(comparison: Comparison) -> list[tuple[str, str, str, Change, str]]:
@@ -42,14 +50,14 @@ def headlines(comparison: Comparison) -> list[tuple[str, str, str, Change, str]]
     return rows
 
 
-def counts_text(comparison: Comparison, changed: list[OpChange], top: int) -> str:
-    """How many ops changed, and how many of these are hidden."""
+def counts_text(comparison: Comparison, changed: list[OpChange], shown: int) -> str:
+    """How many ops changed, and how many of these are not shown."""
     alone = [op.notes[0] for op in comparison.ops if op.notes[:1] in (("new",), ("gone",))]
     words = [
         f"{len(changed)} of {len(comparison.ops)} ops changed",
         *(f"{alone.count(kind)} {kind}" for kind in ("new", "gone") if kind in alone),
     ]
-    hidden = len(changed) - top if top else 0
+    hidden = len(changed) - shown
     if hidden > 0:
         words.append(f"{hidden} with less change not shown (--top 0 shows all)")
     return " · ".join(words)
@@ -74,7 +82,9 @@ def _totals(comparison: Comparison) -> RenderableType:
         points = f"{change.difference * 100:+.1f} points".replace("-", "−")
         text = points if unit == "share" and change.difference else _change(change, unit)
         share = "" if unit in ("share", "db") else share_text(change.share)
-        table.add_row(name, base, new, Text(text, style), Text(share, style))
+        cells = (each.removesuffix(" cycles") for each in (base, new, text))  # as the name says
+        *both, text = cells
+        table.add_row(name, *both, Text(text, style), Text(share, style))
     return table
 
 
@@ -102,16 +112,22 @@ def _behind(gate: Gate) -> tuple[RenderableType, RenderableType]:
     return Text(f"\n{gate.limit.figure.name}: where {what} rose most", "bold"), table
 
 
-def _ops(ops: list[OpChange], width: int) -> RenderableType:
+def _is_seen(op: OpChange, fields: list[str]) -> bool:
+    """Whether its row says that something changed."""
+    differs = (op.figures[name].difference for name in ("cycles", *fields) if name in op.figures)
+    return bool(op.notes) or any(differs)
+
+
+def _ops(ops: list[OpChange], wanted: list[str], width: int) -> RenderableType:
     is_wide = width >= WIDE
-    fields = [name for name in ("energy_uj", "dram_bytes") if name in ops[0].figures]
+    fields = [name for name in wanted if name in ops[0].figures]
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("op", overflow="fold", min_width=12)
     if is_wide:
         table.add_column("type", overflow="fold", min_width=8)
     for heading in ("cycles", "new", "change", "%"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for field in fields if is_wide else ():
+    for field in fields:
         table.add_column({"energy_uj": "energy", "dram_bytes": "DRAM"}[field], justify="right")
     table.add_column("what differs", overflow="fold", min_width=12)
     for op in ops:
@@ -123,8 +139,7 @@ def _ops(ops: list[OpChange], width: int) -> RenderableType:
             Text(change_text(cycles.difference, "count"), style),
             Text(share_text(cycles.share), style),
         ]
-        if is_wide:
-            cells += [change_text(op.figures[f].difference, SPENT[f][1]) for f in fields]
+        cells += [change_text(op.figures[f].difference, SPENT[f][1]) for f in fields]
         names = (op.name, op.op_type) if is_wide else (op.name,)
         table.add_row(*names, *cells, ", ".join(op.notes))
     return table

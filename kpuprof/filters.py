@@ -1,5 +1,7 @@
 """Numbers as a person reads them, always with a unit; the filters of the report's templates."""
 
+from collections.abc import Sequence
+
 from formats.console import size_text
 
 __all__ = ["FILTERS", "size_text"]
@@ -10,6 +12,16 @@ THIN = "\u202f"  # narrow no-break space between a number and its unit
 def count(value: float) -> str:
     """1,234,567"""
     return f"{value:,.0f}"
+
+
+def signed(value: float) -> str:
+    """+1,234, with a real minus."""
+    return f"{value:+,.0f}".replace("-", "−")
+
+
+def mode_text(mode: str) -> str:
+    """How a run was timed."""
+    return mode.replace("_", " ") + (": estimated" if mode == "functional" else "")
 
 
 def short_count(value: float) -> str:
@@ -97,6 +109,12 @@ def shortened(text: str, length: int) -> str:
     return f"{text[:head]}…{text[-(length - 1 - head) :]}"
 
 
+def least(values: Sequence[float | None], most: int = 8) -> list[int]:
+    """Places of the smallest that are known, the smallest first."""
+    known = [place for place, value in enumerate(values) if value is not None]
+    return sorted(known, key=lambda place: values[place] or 0.0)[:most]
+
+
 def _significant(value: float) -> str:
     """Three digits at least, no exponent: 1,234 · 12.3 · 1.23."""
     magnitude = abs(value)
@@ -105,6 +123,8 @@ def _significant(value: float) -> str:
 
 FILTERS = {
     "count": count,
+    "signed": signed,
+    "mode": mode_text,
     "short_count": short_count,
     "time": time_text,
     "energy": energy_text,
@@ -117,4 +137,5 @@ FILTERS = {
     "bound": bound_text,
     "figure": figure_text,
     "shortened": shortened,
+    "least": least,
 }

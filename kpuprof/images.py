@@ -53,6 +53,8 @@ def write_images(profiles: Mapping[str, Profile], folder: str, suffix: str) -> l
     """One file per plot and run, named by both; suffix: "png" or "svg". FileError where the folder
     cannot be written."""
     target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise FileError(f"{folder}: not a folder")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,6 +12,8 @@ import numpy as np
 
 from formats.console import toolchain_version
 from formats.profile import COMMAND_KINDS, Profile
+from kpuprof.accuracy import Accuracy
+from kpuprof.accuracy_file import digest_of
 from kpuprof.activity import UnitActivity, activity
 from kpuprof.charts import (
     MemoryChart,
@@ -29,10 +31,12 @@ from kpuprof.power import PowerSteps, cycles_above, energy_parts_uj, left_out, p
 from kpuprof.roofline import SpeedOfLight, peaks_of, roofline_points, speed_of_light
 from kpuprof.rows import OpRow, op_rows
 from kpuprof.side_by_side import compare_headlines, compare_ops
+from kpuprof.sqnr import OpSqnr, SqnrChart, op_sqnr, sqnr_chart
 from kpuprof.summary import QuantizationSummary, Summary, summarise, summarise_quantization
 
 STYLES = ("report.css",)
 SCRIPTS = ("page.js", "sort.js", "table.js", "timeline.js")
+EMPTY: Mapping[str, Accuracy] = {}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Run:
     light: tuple[SpeedOfLight, ...]
     rows: list[OpRow]
     quantization: QuantizationSummary | None
+    sqnr: OpSqnr
     units: tuple[UnitActivity, ...]
     power: PowerSteps | None
     energy_uj: dict[str, float]
@@ -57,13 +62,17 @@ class Run:
     rooflines: list[RooflineChart]
     memory_drawing: MemoryChart
     power_drawing: PowerChart | None
+    sqnr_drawing: SqnrChart | None
     graph: GraphChart
 
 
-def report(profiles: Mapping[str, Profile]) -> str:
+def report(profiles: Mapping[str, Profile], accuracy: Mapping[str, Accuracy] = EMPTY) -> str:
     """The page. profiles: by the label that each is to have; the first is the one that the others
-    are compared with."""
-    runs = [run_of(label, profile) for label, profile in profiles.items()]
+    are compared with. accuracy: runs of `kpuprof accuracy` by the digest of their program."""
+    runs = [
+        run_of(label, profile, accuracy.get(digest_of(profile.program)) if accuracy else None)
+        for label, profile in profiles.items()
+    ]
     style, script = source(STYLES), source(SCRIPTS)
     template = environment().get_template("report.html")
     return str(
@@ -81,7 +90,7 @@ def report(profiles: Mapping[str, Profile]) -> str:
     )
 
 
-def run_of(label: str, profile: Profile) -> Run:
+def run_of(label: str, profile: Profile, accuracy: Accuracy | None = None) -> Run:
     """Every figure and drawing of one profile."""
     config = profile.program.target_config
     rows, clock_mhz = op_rows(profile), config.compute.clock_mhz
@@ -93,6 +102,7 @@ def run_of(label: str, profile: Profile) -> Run:
     peaks = peaks_of(config)
     points = list(roofline_points(rows, peaks))
     precisions = list(dict.fromkeys(p.row.precision for p in points if p.unit == "arrays"))
+    sqnr = op_sqnr(rows, accuracy)
     peak_cycle = (starts[memory.peak_op] + ends[memory.peak_op]) // 2 if starts else 0
     return Run(
         label=label,
@@ -101,6 +111,7 @@ def run_of(label: str, profile: Profile) -> Run:
         light=speed_of_light(profile, rows),
         rows=rows,
         quantization=summarise_quantization(profile.program),
+        sqnr=sqnr,
         units=activity(profile),
         power=power,
         energy_uj=energy_parts_uj(profile),
@@ -117,6 +128,7 @@ def run_of(label: str, profile: Profile) -> Run:
         ],
         memory_drawing=memory_chart(memory, clock_mhz, peak_cycle),
         power_drawing=power_chart(power, _levels(profile), clock_mhz) if power else None,
+        sqnr_drawing=sqnr_chart(rows, sqnr),
         graph=graph_chart(program_graph(profile.program), rows),
     )
 
@@ -141,8 +153,11 @@ def run_document(run: Run) -> dict[str, Any]:
         "summary": asdict(run.summary),
         "speed_of_light": [asdict(each) for each in run.light],
         "quantization": asdict(run.quantization) if run.quantization else None,
+        "accuracy": asdict(run.sqnr.accuracy) if run.sqnr.accuracy else None,
         "ops": {
             **ops,
+            "sqnr_db": run.sqnr.sqnr_db,
+            "own_sqnr_db": run.sqnr.own_sqnr_db,
             "start_cycle": run.op_starts,
             "end_cycle": run.op_ends,
             "l2_live_bytes": run.l2_live_bytes,

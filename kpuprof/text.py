@@ -13,6 +13,7 @@ from kpuprof.summary import QuantizationSummary, Summary
 BAR_WIDTH = 24
 BESIDE_BAR = 68  # columns that the frame, the label and the shares take
 NARROW = 72
+ROOMY = 88
 WIDE = 110
 MOST_KEPT_SHOWN = 6
 CHART_WIDTH = 72
@@ -149,6 +150,8 @@ def _op_table(rows: list[OpRow], top: int, width: int, is_quantised: bool) -> Re
     table.add_column("type", overflow="fold", min_width=8)
     headings = ("cycles", "%", "DRAM", "util", "time", "energy", "L2")
     count = 7 if width >= WIDE else 4 if width >= NARROW else 2
+    if is_quantised and width < ROOMY:
+        count = min(count, 3)  # names before utilisation
     accuracy = ("SQNR dB" if width >= WIDE else "dB",) if is_quantised else ()
     for heading in (*headings[:count], *accuracy):
         table.add_column(heading, justify="right", no_wrap=True)

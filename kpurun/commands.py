@@ -15,7 +15,7 @@ from formats.console import (
     require_different,
     require_distinct,
 )
-from formats.container import load_program, save, write_file
+from formats.container import load_versioned, save, write_file
 from formats.errors import FileError, UsageError
 from formats.profile import SimulationMode
 from formats.program import KPUProgram
@@ -67,10 +67,10 @@ def execute(request: Request, terminal: Terminal) -> None:
     if request.max_cycles is not None and mode is SimulationMode.FUNCTIONAL:
         raise UsageError("--max-cycles limits a simulation: add --mode cycle_accurate")
     encode_outputs = None if request.output_path is None else encoder_for(request.output_path)
-    program = load_program(request.program_path)
+    program, version = load_versioned(request.program_path)
     runtime = KPURuntime(request.config, engine=request.engine, max_cycles=request.max_cycles)
     inputs = _inputs(request, program)
-    for line in [*info_lines(program), *input_lines(inputs)]:
+    for line in [*info_lines(program, version), *input_lines(inputs)]:
         terminal.detail(line)
     runtime.load_program(program)
     host_ms = []
@@ -118,16 +118,16 @@ def inspect(request: Request, terminal: Terminal, *, info: bool, verify: bool) -
     idle = [option for option, value in given.items() if value is not None]
     if idle:
         raise UsageError(f"--info and --verify run nothing: leave out {', '.join(idle)}")
-    program = load_program(request.program_path)
+    program, version = load_versioned(request.program_path)
     if verify:
         found = [*program.validate(), *problems(program)]
         if found:
             raise FileError("\n  ".join([f"{request.program_path} is not well formed:", *found]))
         terminal.note(f"{request.program_path}: well formed")
     if request.as_json:
-        print_json("info", info_document(program))
+        print_json("info", info_document(program, version))
     elif info:
-        print("\n".join(info_lines(program)))
+        print("\n".join(info_lines(program, version)))
 
 
 def _check_files(request: Request) -> None:

@@ -18,7 +18,7 @@ from formats.errors import (
     UsageError,
 )
 from formats.precision import KPUPrecision
-from formats.program import KPUOp, KPUProgram, MemoryType
+from formats.program import KPUOp, KPUProgram, KPUTensor, MemoryType
 
 T = TypeVar("T")
 
@@ -129,16 +129,21 @@ def _require_limits(program: KPUProgram, config: KPUConfig) -> None:
                 f"max_tensor_dims of {config.name} is {config.max_tensor_dims}"
             )
     for tensor in program.get_input_tensors():
-        uses = [
-            (op.op_type, program.tensors[op.output_ids[0]].shape)
-            for op in program.ops
-            if tensor.id in op.input_ids
-        ]
+        uses = uses_of(program, tensor)
         if is_batched(tensor.shape, uses) and tensor.shape[0] > config.max_batch_size:
             raise LimitError(
                 f"input {tensor.name} has a batch of {tensor.shape[0]}, "
                 f"max_batch_size of {config.name} is {config.max_batch_size}"
             )
+
+
+def uses_of(program: KPUProgram, tensor: KPUTensor) -> list[tuple[str, tuple[int, ...]]]:
+    """Type and result shape of every op that reads it."""
+    return [
+        (op.op_type, program.tensors[op.output_ids[0]].shape)
+        for op in program.ops
+        if tensor.id in op.input_ids
+    ]
 
 
 def is_batched(shape: tuple[int, ...], uses: Sequence[tuple[str, tuple[int, ...]]]) -> bool:

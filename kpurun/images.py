@@ -71,9 +71,10 @@ def _decoded(data: bytes, source: str) -> "Image":
         Image.DecompressionBombWarning,
         Image.DecompressionBombError,
     ) as error:
-        raise FileError(
-            f"{source}: not a readable image: {' '.join(str(error).split())}"
-        ) from error
+        # Pillow names the buffer that it was given, which says nothing
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        why = "of no format that is known" if is_unknown else " ".join(str(error).split())
+        raise FileError(f"{source}: not a readable image: {why}") from error
     if upright.mode.startswith(("I", "F")):
         raise FileError(
             f"{source}: pixels of more than 8 bits per channel; convert the image first"

@@ -118,11 +118,11 @@ def _shape_text(shape: Sequence[int]) -> str:
     return "(" + ",".join(map(str, shape)) + ")"
 
 
-def info_document(program: KPUProgram) -> dict[str, Any]:
-    """What a program is, as JSON values; sizes in bytes."""
+def info_document(program: KPUProgram, version: str) -> dict[str, Any]:
+    """What a program is, as JSON values; sizes in bytes. version: of its file's format."""
     return {
         "name": program.name,
-        "format_version": program.version,
+        "format_version": version,
         "precision": program.precision.value,
         "target": program.target_config.name,
         "source_model": program.source_model,
@@ -149,10 +149,10 @@ def _tensor_document(tensor: KPUTensor) -> dict[str, Any]:
     }
 
 
-def info_lines(program: KPUProgram) -> list[str]:
+def info_lines(program: KPUProgram, version: str) -> list[str]:
     """The same for a person: "name: value", one per line."""
     lines = []
-    for key, value in info_document(program).items():
+    for key, value in info_document(program, version).items():
         if isinstance(value, list):
             lines += [
                 f"{key[:-1]}: {item['name']} {_shape_text(item['shape'])} {item['dtype']}, "

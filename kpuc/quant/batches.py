@@ -5,6 +5,7 @@ as any other.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import gcd
 from typing import Protocol
 
@@ -20,6 +21,10 @@ class Store(Protocol):
 
     def sample(self, index: int) -> dict[str, np.ndarray]:
         """By input name; InputError or FileError names the sample that does not fit."""
+        ...
+
+    def label(self, index: int) -> str:
+        """What a person calls the sample."""
         ...
 
     @property
@@ -49,12 +54,28 @@ class Samples:
         return len(self._groups)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        for group in self._groups:
-            rows = [self.store.sample(index) for index in group]
-            if self.batch:
-                yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-            else:
-                yield rows[0]
+        return map(self.stacked, self._groups)
+
+    def stacked(self, group: Sequence[int]) -> dict[str, np.ndarray]:
+        """One batch."""
+        rows = [self.store.sample(index) for index in group]
+        if not self.batch:
+            return rows[0]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def first(self, count: int) -> "Samples":
+        """So many, or a few more: none that was given whole is torn."""
+        ends = accumulate(map(len, self.given), initial=0)
+        kept = [group for group, before in zip(self.given, ends, strict=False) if before < count]
+        return Samples(self.store, kept, self.batch)
+
+    def labelled(self) -> "Labelled":
+        """Every sample once."""
+        batch = max(1, self.batch)
+        singles = [group[0] for group in self.given if len(group) < batch]
+        starts = range(0, len(singles), batch)
+        whole = [group for group in self.given if len(group) == batch]
+        return Labelled(self, [*whole, *(singles[start : start + batch] for start in starts)])
 
     @cached_property
     def _groups(self) -> Sequence[Sequence[int]]:
@@ -84,6 +105,28 @@ class Samples:
         kept = [group for place, group in enumerate(self.given) if place not in places]
         taken = [group for place, group in enumerate(self.given) if place in places]
         return Samples(self.store, kept, self.batch), Samples(self.store, taken, self.batch)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Batches with what a person calls the samples in them. One that samples do not fill is filled
+    up from its beginning; only the others have labels."""
+
+    samples: Samples
+    groups: Sequence[Sequence[int]]
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.groups))
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+        size = max(1, self.samples.batch)
+        for group in self.groups:
+            labels = [self.samples.store.label(index) for index in group]
+            yield labels, self.samples.stacked([group[at % len(group)] for at in range(size)])
 
 
 def _filling(count: int, batch: int) -> int:

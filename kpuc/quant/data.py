@@ -52,10 +52,17 @@ def samples(
     an array of the full input shape is as many samples, which stay together. preprocess: of images,
     see `kpurun.images`. UsageError for fewer than 100 samples or one that does not fit.
     """
+    found = any_samples(source, inputs, preprocess)
+    if len(found.store) < LEAST_SAMPLES:
+        where = f"{source} has" if isinstance(source, str | PathLike) else "there are"
+        raise UsageError(f"{too_few_calibration_samples(precision)}; {where} {len(found.store)}")
+    return found
+
+
+def any_samples(source: object, inputs: Sequence[InputSpec], preprocess: str) -> Samples:
+    """As `samples`, however few there are."""
     batch = _batch(inputs)
     store = _store(source, inputs, batch, preprocess)
-    if len(store) < LEAST_SAMPLES:
-        raise UsageError(f"{too_few_calibration_samples(precision)}; there are {len(store)}")
     return Samples(store, store.given, batch)
 
 
@@ -139,6 +146,9 @@ class _Images:
         shape = (1, *self.spec.shape[1:])
         return {self.spec.name: read_image(data, str(path), shape, self.preprocess)[0]}
 
+    def label(self, index: int) -> str:
+        return str(self.paths[index])
+
 
 def _images(folder: Path, inputs: Sequence[InputSpec], batch: int, preprocess: str) -> _Images:
     if len(inputs) != 1 or not batch:
@@ -190,9 +200,11 @@ class _Arrays:
 
     def sample(self, index: int) -> dict[str, np.ndarray]:
         place = bisect_right(self._starts, index) - 1
-        return _row(
-            self._parts[place], index - self._starts[place], self._inputs, f"{self._label} {index}"
-        )
+        start = self._starts[place]
+        return _row(self._parts[place], index - start, self._inputs, self.label(index))
+
+    def label(self, index: int) -> str:
+        return f"{self._label} {index}"
 
 
 def _row(part: _Part, index: int, inputs: Sequence[InputSpec], label: str) -> dict[str, np.ndarray]:
@@ -280,7 +292,17 @@ def _as_rows(array: Any, spec: InputSpec, batch: int, label: str) -> Any:
         return array
     if batch and array.shape[1:] == spec.shape:
         return array.reshape(-1, *one)
-    raise InputError(f"{label}: {shape_mismatch(spec.shape, array.shape, spec.name)}")
+    raise InputError(
+        f"{label}: {shape_mismatch(_wanted(one, spec, array), array.shape, spec.name)}"
+    )
+
+
+def _wanted(one: Sequence[int], spec: InputSpec, array: Any) -> Sequence[int | str]:
+    """The shape that an array of this rank should have: N where its leading axis counts samples."""
+    rank = len(array.shape)
+    if rank == len(one) + 1 and array.shape[:1] != spec.shape[:1]:
+        return ("N", *one)
+    return ("N", *spec.shape) if rank == len(spec.shape) + 1 else spec.shape
 
 
 def _spooled(parts: Iterable[_Part], inputs: Sequence[InputSpec], label: str) -> _Arrays:

@@ -257,6 +257,20 @@ def _with_factors(node: Node, weight: np.ndarray, factors: np.ndarray) -> np.nda
     return np.asarray((by_group * spread).reshape(weight.shape))
 
 
+def with_group_factors(graph: Graph, group: Tied, factors: np.ndarray) -> Graph:
+    """The graph whose values of the group are divided by a factor per channel."""
+    constants = dict(graph.constants)
+    _apply(group, factors, constants)
+    return replace(graph, constants=constants)
+
+
+def along_makers(graph: Graph, node: Node) -> np.ndarray:
+    """Weight and bias of a kernel that may make tied values, float64 [channels, products + 1]."""
+    rows = _rows(node, graph.constants[node.inputs[1]])
+    bias = graph.constants[node.operands[2]]
+    return np.column_stack([rows, bias]).astype(np.float64)
+
+
 def _apply(group: Tied, factors: np.ndarray, constants: dict[str, np.ndarray]) -> None:
     """Divide what the makers give, multiply what the readers take."""
     for node in group.makers:

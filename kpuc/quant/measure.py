@@ -1,47 +1,14 @@
 """How far a quantised network is from the exact one, on samples that calibration has not seen."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from kpuc.graph import Graph
+from kpuc.quant.difference import Difference
 from kpuc.quant.network import Network, Sample
 
-MOST_DB = 200.0  # of signals that are equal
-
 Outputs = Mapping[str, np.ndarray]
-
-
-@dataclass
-class Difference:
-    """Sums over samples of one output: signal and noise power, and the worst sample's largest
-    difference as a share of its largest value."""
-
-    signal: float = 0.0
-    noise: float = 0.0
-    worst: float = 0.0
-
-    def add(self, exact: np.ndarray, other: np.ndarray) -> None:
-        """One sample of the output, exact and as computed: infinitely far if that overflowed."""
-        wide = exact.astype(np.float64)
-        difference = np.abs(other.astype(np.float64) - wide)
-        difference[np.isnan(difference)] = np.inf
-        self.signal += float(np.square(wide).sum())
-        self.noise += float(np.square(difference).sum())
-        largest = float(np.abs(wide).max(initial=0.0))
-        worst = float(difference.max(initial=0.0))
-        self.worst = max(self.worst, worst / largest if largest else float(worst > 0))
-
-    @property
-    def sqnr_db(self) -> float:
-        """10·log10(signal / noise), at most MOST_DB."""
-        if not self.noise:
-            return MOST_DB
-        if not self.signal or math.isinf(self.noise):
-            return -MOST_DB
-        return float(min(MOST_DB, 10 * np.log10(self.signal / self.noise)))
 
 
 def float_outputs(graph: Graph) -> tuple[str, ...]:

@@ -23,8 +23,9 @@ from kpuc.quant.calibration import (
     with_array_of,
 )
 from kpuc.quant.coding import CODED_WEIGHTS, CodedWeight, Granularity, coded_weights, with_codes
+from kpuc.quant.difference import Difference
 from kpuc.quant.equalize import EQUALISING_SAMPLES, Equalized, equalized
-from kpuc.quant.measure import Difference, Outputs, differences, op_differences, outputs_of
+from kpuc.quant.measure import Outputs, differences, op_differences, outputs_of
 from kpuc.quant.network import Kernel, Network, Sample, exact_storage
 from kpuc.quant.refine import Refinements, refined, with_own_constants
 from kpuc.quant.statistics import RangeMethod, Statistics, codes_for, observe
@@ -242,7 +243,8 @@ def kept_by_name(graph: Graph, patterns: Sequence[str]) -> frozenset[str]:
         matching = {node.id for node in kernels(graph) if _matches(node, pattern)}
         if not matching:
             names = ", ".join(node.name or node.id for node in kernels(graph))
-            raise UsageError(f"--keep-fp16 {pattern}: matches none of {names}")
+            what = "these are Conv, Gemm and MatMul, other ops follow them"
+            raise UsageError(f"--keep-fp16 {pattern}: matches none of {names}; {what}")
         chosen |= matching
     return frozenset(chosen)
 

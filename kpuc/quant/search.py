@@ -17,7 +17,8 @@ from kpuc.graph import Graph
 from kpuc.precision import is_representable
 from kpuc.quant.assign import assign, kernels
 from kpuc.quant.coding import with_codes
-from kpuc.quant.measure import Difference, float_outputs
+from kpuc.quant.difference import Difference
+from kpuc.quant.measure import float_outputs
 from kpuc.quant.network import Network, Sample, exact_storage
 from kpuc.quant.quantize import Quantizer, Trial
 from kpuc.quant.statistics import codes_for

@@ -14,7 +14,7 @@ def advise(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Rank what would make a run faster; every saving is that of a run tiled and played anew."""
+    """Rank what would make a run faster, each remedy played anew."""
     from formats.container import load_profile
     from kpuprof.advice import advise as advice_on
     from kpuprof.advice_text import document, render

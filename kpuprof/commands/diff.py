@@ -76,7 +76,7 @@ def diff(
         from kpuprof.terminal import console
 
         terminal = console()
-        terminal.print(render(comparison, gates, ops, top, terminal.width))
+        terminal.print(render(comparison, gates, ops, top, terminal.width, field))
     broken = [gate.message for gate in gates if not gate.is_held]
     if broken:
         raise CheckError("; ".join(broken))

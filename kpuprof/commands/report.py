@@ -29,14 +29,24 @@ def report(
     svg: Annotated[
         str | None, typer.Option(metavar="DIR", help="Write the plots as SVG into a folder.")
     ] = None,
+    accuracy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="What kpuprof accuracy -o wrote, to show SQNR op by op; repeatable.",
+        ),
+    ] = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """One HTML file, for a browser without network, of one run or of several compared."""
+    """One HTML file of one run, or of several compared; no network."""
     if output_path is None and png is None and svg is None:
         raise UsageError("nothing to write: give -o report.html, --png DIR or --svg DIR")
-    if profile_paths.count(STDIO) > 1:
-        raise UsageError("only one of the profiles can come from stdin")
-    for path in profile_paths:
+    sources = [*profile_paths, *(accuracy or ())]
+    if sources.count(STDIO) > 1:
+        raise UsageError("only one of the files can come from stdin")
+    if accuracy and output_path is None:
+        raise UsageError("--accuracy is shown in the page: give -o report.html")
+    for path in sources:
         require_different(path, output_path or STDIO)
     from formats.container import load_profile
     from formats.files import write_file
@@ -44,9 +54,12 @@ def report(
     names = run_names(profile_paths)
     profiles = {name: load_profile(path) for name, path in zip(names, profile_paths, strict=True)}
     if output_path is not None:
+        from kpuprof.accuracy_file import accuracy_by_digest
         from kpuprof.report import report as report_html
 
-        write_file(report_html(profiles).encode(), output_path)
+        programs = [profile.program for profile in profiles.values()]
+        measured = accuracy_by_digest(accuracy or (), programs)
+        write_file(report_html(profiles, measured).encode(), output_path)
     for folder, suffix in ((png, "png"), (svg, "svg")):
         if folder is not None:
             from kpuprof.images import write_images

@@ -81,7 +81,7 @@ def sweep(
     ] = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Try a network on many machines; kept and resumed, drawn as Pareto plots."""
+    """Try a network on many machines; resumed, drawn as plots."""
     from kpuprof.sweep.engines import ENGINES
     from kpuprof.sweep.result import MODES
     from kpuprof.sweep.search import SEARCHES

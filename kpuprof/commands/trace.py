@@ -27,7 +27,7 @@ def trace(
     ] = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Write a trace for ui.perfetto.dev, or Chrome's trace events (.json)."""
+    """Write a trace for ui.perfetto.dev, or Chrome's (.json)."""
     chosen = "chrome" if output_path.lower().endswith(".json") else "perfetto"
     if file_format is not None:
         chosen = one_of(file_format, FORMATS, "--format")

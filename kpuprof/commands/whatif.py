@@ -30,7 +30,7 @@ def whatif(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Tile and play a run anew with a change, and compare the two op by op."""
+    """Tile and play a run anew with a change, and compare the two."""
     from formats.container import load_profile
     from kpuprof.comparison import SORT_KEYS, SORTED_BY, compare
     from kpuprof.remedies import changes_of
@@ -55,4 +55,4 @@ def whatif(
     from kpuprof.terminal import console
 
     terminal = console()
-    terminal.print(render(comparison, [], ops, top, terminal.width))
+    terminal.print(render(comparison, [], ops, top, terminal.width, field))

@@ -13,7 +13,7 @@ from kpuprof.sweep.space import Axis, Space
 if TYPE_CHECKING:
     from formats.program import KPUProgram
 
-PROGRAM_SUFFIX = ".kpu"
+PROGRAM_SUFFIX, PROFILE_SUFFIX = ".kpu", ".kprof"
 DEFAULT_PRECISION = KPUPrecision.FP16  # as kpuc's
 # Of ops and tensors, what a machine or a person decides: equal programs may differ in it.
 OF_THE_MACHINE = {
@@ -52,6 +52,8 @@ def read_models(paths: Sequence[str], space: Space, options: ModelOptions) -> li
     """
     if options != ModelOptions() and all(map(_is_program, paths)):
         raise UsageError("--input-shape, --arch and --trust-pickle are for models, not programs")
+    for path in paths:
+        _require_no_profile(path)
     there = {path: _program(path, space) for path in paths if _is_program(path)}
     models = [
         _model(label, there.get(path) or _compiled(path, space, options))
@@ -69,6 +71,11 @@ def read_models(paths: Sequence[str], space: Space, options: ModelOptions) -> li
 def _model(label: str, programs: "Mapping[KPUPrecision, KPUProgram]") -> Model:
     digests = {precision: _digest(program) for precision, program in programs.items()}
     return Model(label, programs, digests)
+
+
+def _require_no_profile(path: str) -> None:
+    if path.lower().endswith(PROFILE_SUFFIX):
+        raise UsageError(f"{path}: a profile, where a program (.kpu) or a model is needed")
 
 
 def _is_program(path: str) -> bool:

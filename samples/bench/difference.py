@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kpuc.quant.difference import softmax
+
 SHARE_OF_RANGE_BAR = 0.001  # the document's figure for FP16, read on max |d| / max |baseline|
 SQNR_SLACK_DB = 0.5  # allowed below ideal FP16 arithmetic where that misses the bar too
 
@@ -40,12 +42,6 @@ def difference(baseline: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) ->
         top1_agreement=float(np.mean([base.argmax(1) == out.argmax(1) for base, out in pairs])),
         max_abs_softmax=float(max(np.abs(softmax(b) - softmax(o)).max() for b, o in pairs)),
     )
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over axis 1."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
 
 
 def by_output(runs: Iterable[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:

@@ -18,10 +18,11 @@ from samples.make_models import write_exported
 BIN = Path(sys.executable).parent
 HELP_RUNS = 5
 COMPILE_RUNS = 3
-TRACE_RUNS = 3
+PROFILE_RUNS = 3
 HELP_BAR_SECONDS = 0.4
 COMPILE_BARS_SECONDS = {"resnet18": 8.0, "yolov8n": 20.0}
-TRACE_BARS_SECONDS = {"yolov8n": 3.0}
+PROFILED = "yolov8n"
+PROFILE_BARS_SECONDS = {"report": 3.0, "trace": 3.0, "diff": 1.0}
 MEMORY_BARS_GIB = {"yolov8n": 1.5}
 KIB_PER_GIB = 1024 * 1024
 # A process starts with the peak memory of the one that forked it: fork from a small one.
@@ -58,7 +59,7 @@ def measure(words: Sequence[str]) -> Usage:
 
 
 def measure_processes(console: Console, subjects: list[Subject]) -> list[Bar]:
-    """Print what `--help`, kpuc and traces take; bars on the least disturbed of a few runs."""
+    """Print what `--help`, kpuc and kpuprof take; bars on the least disturbed of a few runs."""
     rows, bars = [], []
     for command in ("kpuc", "kpurun", "kpuprof"):
         usages = [measure([str(BIN / command), "--help"]) for _ in range(HELP_RUNS)]
@@ -69,11 +70,11 @@ def measure_processes(console: Console, subjects: list[Subject]) -> list[Bar]:
             usages = measure_compile(subject, Path(folder))
             rows.append(row(f"kpuc {subject.name}.pt2", usages))
             bars += compile_bars(subject.name, usages)
-            if subject.name not in TRACE_BARS_SECONDS:
+            if subject.name != PROFILED:
                 continue
-            usages = measure_trace(subject.name, Path(folder))
-            rows.append(row(f"kpuprof trace {subject.name}.kprof", usages))
-            bars.append(duration_bar(rows[-1][0], usages, TRACE_BARS_SECONDS[subject.name]))
+            for command, usages in measure_profiler(subject.name, Path(folder)).items():
+                rows.append(row(f"kpuprof {command} {subject.name}.kprof", usages))
+                bars.append(duration_bar(rows[-1][0], usages, PROFILE_BARS_SECONDS[command]))
     load, cores = os.getloadavg()[0], os.cpu_count()
     title = f"Whole processes ({cores} cores, load average {load:.1f})"
     print_table(console, title, HEADER, rows)
@@ -88,13 +89,21 @@ def measure_compile(subject: Subject, folder: Path) -> list[Usage]:
     return [measure(words) for _ in range(COMPILE_RUNS)]
 
 
-def measure_trace(name: str, folder: Path) -> list[Usage]:
-    """kpuprof trace of a cycle-accurate run of the program that was compiled."""
+def measure_profiler(name: str, folder: Path) -> dict[str, list[Usage]]:
+    """Commands of kpuprof on a cycle-accurate run of the program that was compiled; diff compares
+    it with itself."""
     program, profile = folder / f"{name}.kpu", folder / f"{name}.kprof"
     simulated = ["--random", "0", "--mode", "cycle_accurate", "--profile", str(profile), "--quiet"]
     measure([str(BIN / "kpurun"), str(program), *simulated])
-    words = [str(BIN / "kpuprof"), "trace", str(profile), "-o", str(folder / "trace.pftrace")]
-    return [measure(words) for _ in range(TRACE_RUNS)]
+    words = {
+        "report": [str(profile), "-o", str(folder / "report.html")],
+        "trace": [str(profile), "-o", str(folder / "trace.pftrace")],
+        "diff": [str(profile), str(profile)],
+    }
+    return {
+        command: [measure([str(BIN / "kpuprof"), command, *rest]) for _ in range(PROFILE_RUNS)]
+        for command, rest in words.items()
+    }
 
 
 def compile_bars(name: str, usages: list[Usage]) -> list[Bar]:

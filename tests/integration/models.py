@@ -49,6 +49,35 @@ class NormNet(nn.Module):
         return self.instance(self.group(image))
 
 
+class ScalesNet(nn.Module):
+    """y0 = x0, y1 = (1 + 2^-12) · x1, of which FP16 makes x1."""
+
+    example_input_array = torch.zeros(1, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2, bias=False)
+        self.layer.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1 + 2.0**-12]])
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.layer(features)
+
+
+class ChainNet(nn.Module):
+    """Three convolutions, one behind the other."""
+
+    example_input_array = torch.zeros(1, 3, 12, 12)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.third = nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.third(self.second(self.first(image).relu()).relu())
+
+
 class LeavingNet(nn.Module):
     """Calls what ends a process, as a script that was never meant as a module does."""
 
@@ -83,6 +112,28 @@ def small() -> nn.Module:
 def wide() -> nn.Module:
     torch.manual_seed(0)
     return WideNet().eval()
+
+
+def scales() -> nn.Module:
+    return ScalesNet().eval()
+
+
+def chain() -> nn.Module:
+    torch.manual_seed(0)
+    return ChainNet().eval()
+
+
+def uneven() -> nn.Module:
+    """The chain, every other channel of its first convolution 16 times smaller and made up for."""
+    module = ChainNet().eval()
+    factors = torch.tensor([1.0, 1 / 16] * 4)
+    torch.manual_seed(0)
+    for layer in (module.first, module.second, module.third):
+        layer.reset_parameters()
+    module.first.weight.data *= factors[:, None, None, None]
+    module.first.bias.data *= factors
+    module.second.weight.data /= factors[:, None, None]
+    return module
 
 
 def norms() -> nn.Module:

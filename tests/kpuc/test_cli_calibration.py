@@ -1,5 +1,6 @@
 """`kpuc` with a calibration that is kept in a file, and with options that need one."""
 
+import json
 import os
 from itertools import product
 from pathlib import Path
@@ -144,7 +145,7 @@ SAVE = ["--calibration", "samples.npy", "--save-calibration"]
         ([*SAVE, "samples.npy"], 2, "would overwrite the input"),
         ([*LOAD, "--remarks", "small.cal"], 2, "would overwrite the input"),
         ([*SAVE, "no/such/a.cal"], 3, "no/such/a.cal"),
-        (["--load-calibration", "gone.cal"], 3, "gone.cal: No such file"),
+        (["--load-calibration", "gone.cal"], 3, "gone.cal: no such file"),
         (["--load-calibration", "samples.npy"], 3, "samples.npy: not a saved calibration"),
         (["--load-calibration", "small.kpu"], 3, "small.kpu: not a saved calibration"),
         ([*LOAD, "--input-shape", "2,3,16,16"], 3, "small.cal: calibration of another model"),
@@ -199,6 +200,8 @@ def test_a_calibration_saved_with_kernels_in_fp16_loads_again(kept, made, monkey
     [
         (["--percentile", "99"], "--percentile is for --calibration-method percentile"),
         (["--calibration-method", "percentile", "--percentile", "50"], "above 50, at most 100"),
+        (["--group-size", "0"], "--group-size is positive"),
+        (["--precision", "INT8"], "did you mean int8?"),
         (["--max-diff", "inf"], "--max-diff inf: give a positive number"),
         (["--min-sqnr", "nan"], "--min-sqnr nan: give a number of dB"),
         (["--calibration", ""], "a calibration's path is empty"),
@@ -231,7 +234,6 @@ OF_INT8 = [
 ]
 UNUSED = [
     *product(["fp16", "bf16", "posit8", "posit16"], OF_INT8),
-    *product(["fp16", "bf16"], [["--calibration", "samples.npy"]]),  # posits get units from it
 ]
 
 
@@ -240,6 +242,67 @@ def test_an_option_that_a_precision_has_no_use_for_is_refused_by_name(capsys, pr
     words = [SMALL, "--precision", precision, "--config", "swkpu-v2", *option, "-o", "b.kpu"]
     found, said = mistake(capsys, *words)
     assert f"{option[0]} is for int8 and int4, not {precision}" in said
+    assert found == 2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_samples_are_for_codes_and_posits(capsys, precision):
+    words = ["--precision", precision, "--config", "swkpu-v2", "--calibration", "samples.npy"]
+    found, said = mistake(capsys, SMALL, *words, "-o", "b.kpu")
+    assert f"--calibration is for int8, int4, posit8 and posit16, not {precision}" in said
+    assert found == 2
+
+
+def test_missing_samples_are_asked_for_before_the_model_is_read(capsys):
+    found, said = mistake(capsys, "absent.pt2", "--precision", "int8", "-o", "b.kpu")
+    assert "at least 100 samples: give --calibration PATH or --load-calibration FILE" in said
+    assert found == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["absent.pt2", "-o", "b.kpu"], "absent.pt2: no such file"),
+        ([SMALL, "--calibration", "gone", "-o", "b.kpu"], "gone: no such file"),
+        ([SMALL, "--load-calibration", "gone.cal", "-o", "b.kpu"], "gone.cal: no such file"),
+        ([SMALL, "-o", "no/b.kpu"], "no/b.kpu: No such file"),
+        ([SMALL, "-o", "."], ".: Is a directory"),
+        ([SMALL, "--save-calibration", "no/a.cal", "-o", "b.kpu"], "no/a.cal: No such file"),
+        ([SMALL, "--remarks", "no/a.txt", "-o", "b.kpu"], "no/a.txt: No such file"),
+    ],
+)
+def test_a_path_that_cannot_be_is_found_before_the_model_is_read(capsys, monkeypatch, words, path):
+    monkeypatch.setattr("kpuc.compiler.KPUCompiler", None)
+    has_samples = words[1] in ("--calibration", "--load-calibration")
+    samples = [] if has_samples else ["--calibration", "samples.npy"]
+    found, said = mistake(capsys, *words, *samples, "--precision", "int8")
+    assert path in said
+    assert found == 3
+
+
+def test_the_summary_says_which_ops_stay_and_of_what_a_difference_is_a_share(capsys):
+    words = [SMALL, "--precision", "int8", "--calibration", "samples.npy", "-o", "b.kpu"]
+    assert kpuc(*words, "--keep-fp16", "classifier", "--json") == 0
+    said = capsys.readouterr()
+    assert ", 1 op in fp16: classifier\n" in said.err
+    assert " of the largest value\n" in said.err
+    found = json.loads(said.out)["quantization"]
+    assert found["kept"] == {"classifier": "fp16"}
+    assert 0 < found["integer_mac_share"] < 1
+
+
+def test_too_few_samples_name_their_file(capsys):
+    np.save("few.npy", np.zeros((40, 3, 16, 16), np.float32))
+    found, said = mistake(capsys, *INT8, "--calibration", "few.npy", "-o", "b.kpu")
+    assert "requires at least 100 samples; few.npy has 40" in said
+    assert found == 2
+
+
+def test_a_pattern_is_of_kernels(capsys):
+    words = ["--calibration", "samples.npy", "--keep-fp16", "nothing*"]
+    found, said = mistake(capsys, *INT8, *words, "-o", "b.kpu")
+    assert "--keep-fp16 nothing*: matches none of " in said
+    assert "these are Conv, Gemm and MatMul, other ops follow them" in said
     assert found == 2
 
 

@@ -168,6 +168,14 @@ def test_advise_prints_what_python_gives(path, capsys):
     ]
 
 
+def test_a_remedy_can_be_copied_from_80_columns(path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    run(app, "kpuprof", ["advise", path])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    for each in advise(played()).verified:
+        assert any(line.endswith(each.remedy.change) for line in lines), each.remedy.change
+
+
 def test_advise_on_a_terminal_names_the_best_remedy(path, capsys):
     assert run(app, "kpuprof", ["advise", path]) == 0
     printed = capsys.readouterr().out

@@ -164,6 +164,37 @@ def test_the_report_fits_the_terminal(paths, capsys, monkeypatch, columns):
     assert max(map(len, shown.splitlines())) <= int(columns)
 
 
+def spending_elsewhere(profile):
+    """With another energy of the op `conv`, and nothing else."""
+    table = dict(profile.metrics.op_metrics)
+    table["conv"] = table["conv"] | {"energy_pj": 5e6}
+    return replace(profile, metrics=replace(profile.metrics, op_metrics=table))
+
+
+@pytest.mark.parametrize(
+    ("columns", "sort", "is_shown"),
+    [("80", "cycles", False), ("80", "energy", True), ("160", "cycles", True)],
+)
+def test_a_row_is_shown_if_something_in_it_changed(
+    tmp_path, paths, capsys, monkeypatch, columns, sort, is_shown
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    save(spending_elsewhere(profile_of(network(), gemm=130)), tmp_path / "new.kprof")
+    diff(*paths, "--sort", sort)
+    printed = capsys.readouterr().out
+    assert ("stem" in printed, "energy  " in printed) == (is_shown, is_shown)
+    assert "2 of 5 ops changed" in printed
+    assert ("1 with less change not shown" in printed) is not is_shown
+
+
+def test_names_of_totals_fit_80_columns_beside_large_figures(tmp_path, paths, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    save(profile_of(network(), cycles=123_456_789), tmp_path / "new.kprof")
+    diff(*paths)
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert {"memory_stall_cycles", "average_power_watts", "compute_utilization"} <= set(names)
+
+
 def test_top_hides_the_rest_and_says_so(tmp_path, paths, capsys):
     save(profile_of(network(), gemm=130, conv=110), tmp_path / "other.kprof")
     diff(paths[0], str(tmp_path / "other.kprof"), "--top", "1")

@@ -83,6 +83,11 @@ def test_a_folder_that_cannot_be_made_is_said(path, capsys):
     assert "Not a directory" in capsys.readouterr().err
 
 
+def test_a_file_is_no_folder_for_images(path, capsys):
+    assert run(app, "kpuprof", ["report", str(path), "--png", str(path)]) == 3
+    assert f"{path}: not a folder" in capsys.readouterr().err
+
+
 def test_a_page_alone_does_not_import_matplotlib(path, tmp_path):
     code = (
         "import sys; from formats.console import run; from kpuprof.cli import app; "

@@ -244,7 +244,7 @@ def test_the_command_writes_the_page_and_nothing_else(tmp_path, capsys):
     ("words", "error"),
     [
         (["run.kprof"], "nothing to write: give -o report.html, --png DIR or --svg DIR"),
-        (["-", "-", "-o", "x"], "only one of the profiles can come from stdin"),
+        (["-", "-", "-o", "x"], "only one of the files can come from stdin"),
     ],
 )
 def test_a_wrong_use_is_refused(words, error, capsys):

@@ -1,63 +1,28 @@
 """The report in headless Chromium: it renders, sorts and filters, and logs no error."""
 
-import os
-import shutil
 from dataclasses import replace
 
 import pytest
 
 from kpuprof.report import report
+from tests.kpuprof.accuracies import accuracy_of, named
+from tests.kpuprof.browser import browser, open_html  # noqa: F401  # fixtures
 from tests.kpuprof.profiles import quantised_profile, renamed, simulated_profile, small_profile
 
 HOSTILE = "</script><script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        # Chromium refuses root its sandbox; the page is our own.
-        sandbox = [] if os.getuid() else ["--no-sandbox"]
-        chromium = driver.chromium.launch(executable_path=path, args=sandbox)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def open_page(browser, tmp_path):
-    """A function that opens a report of runs; whatever the page logs or asks for fails the test."""
-    complaints = []
-    contexts = []
+def open_page(open_html):  # noqa: F811
+    """A function that opens a report of runs."""
 
-    def open_it(*profiles, scheme="light", width=1280):
-        path = tmp_path / "report.html"
-        path.write_text(report({f"run {i}": each for i, each in enumerate(profiles)}), "utf-8")
-        context = browser.new_context(
-            color_scheme=scheme, viewport={"width": width, "height": 800}, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url == path.as_uri() else complaints.append(request.url)
-            ),
-        )
-        page.goto(path.as_uri())
-        return page
+    def open_it(*profiles, accuracy=None, **how):
+        labelled = {f"run {i}": each for i, each in enumerate(profiles)}
+        return open_html(report(labelled, accuracy or {}), **how)
 
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_it
 
 
 def names(page):
@@ -175,3 +140,24 @@ def test_a_profile_without_traces_renders_too(open_page):
     page = open_page(small_profile())
     assert names(page) == ["conv1", "fc"]
     assert page.get_by_text("Power over time is not in this profile").is_visible()
+
+
+def test_an_accuracy_run_is_drawn_and_its_figures_sort_the_ops(open_page):
+    profile = simulated_profile()
+    found = accuracy_of(profile)
+    page = open_page(profile, accuracy={found.program_digest: found})
+    page.get_by_role("button", name="Own SQNR").click()
+    assert names(page) == ["conv1", "fc"]  # 40.5 dB, 32.25 dB
+    page.get_by_role("button", name="Own SQNR").click()
+    assert names(page) == ["fc", "conv1"]
+    assert page.get_by_role("img", name="SQNR along the program").is_visible()
+    page.get_by_role("region", name="Ops that lose most precision").get_by_text("fc").click()
+    assert page.locator("tr:target th").inner_text() == "fc"
+
+
+def test_a_hostile_accuracy_run_runs_nothing(open_page):
+    profile = simulated_profile()
+    found = named(accuracy_of(profile), HOSTILE)
+    page = open_page(profile, accuracy={found.program_digest: found})
+    assert page.evaluate("window.stolen") is None
+    assert page.get_by_text(HOSTILE).count() > 0

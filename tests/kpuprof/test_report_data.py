@@ -10,9 +10,10 @@ import formats
 import kpuc
 from formats.container import load_profile, to_bytes
 from formats.precision import KPUPrecision
-from formats.profile import Profile, SimulationMode
-from kpuprof.activity import Spans, activity, merged
+from formats.profile import COMMAND_KINDS, Profile, SimulationMode
+from kpuprof.activity import UNITS, Spans, activity, merged
 from kpuprof.axes import Axis
+from kpuprof.bus import bus_traffic
 from kpuprof.filters import bytes_text, change_text, energy_text, share_text, shortened, time_text
 from kpuprof.graph import NODE_GAP, NODE_WIDTH, program_graph
 from kpuprof.memory import memory_map
@@ -25,6 +26,7 @@ from kpurun.machine import machine_of
 from kpurun.profiling import make_profile
 from tests.integration.models import SmallNet
 from tests.kpuprof.profiles import simulated_profile, small_profile
+from tests.kpuprof.simulated import played
 from tests.kpurun.programs import IMAGE, classifier, loaded
 
 THIN = "\u202f"
@@ -98,6 +100,38 @@ def test_a_units_commands_follow_one_another_and_add_up(simulated):
         assert unit.busy_cycles == (spans.ends - spans.starts).sum()
         assert unit.commands == len(spans)
     assert units[-1].busy_cycles == simulated.metrics.compute_cycles
+
+
+def test_a_unit_is_busy_once_where_its_commands_overlap():
+    found = played()  # drains of a tile overlap with the products of the next
+    starts, ends = (found.events[f"command.{name}_cycle"] for name in ("start", "end"))
+    for unit in activity(found):
+        kinds = [COMMAND_KINDS.index(kind) for kind in UNITS[unit.unit]]
+        chosen = np.isin(found.events["command.kind"], kinds)
+        working = np.zeros(found.metrics.total_cycles, bool)
+        for start, end in zip(starts[chosen], ends[chosen], strict=True):
+            working[start:end] = True
+        if unit.unit == "DRAM bus":  # loads ahead wait for others
+            steps = bus_traffic(found)
+            for (start, rate), (end, _) in pairwise(steps):
+                working[start:end] = rate > 0
+        assert unit.busy_cycles == working.sum()
+        assert unit.share == working.mean()
+    assert unit.busy_cycles == found.metrics.compute_cycles < (ends - starts)[chosen].sum()
+
+
+def test_a_load_that_waits_for_others_does_not_keep_the_bus_busy():
+    found = simulated_profile()
+    events = dict(found.events)
+    events["command.busy_from_cycle"] = events["command.start_cycle"].copy()
+    # The load of the second op, [210, 245), runs ahead from cycle 150 on. Its op begins at 200;
+    # from then until cycle 230 the bus has nothing to do with it.
+    events["command.start_cycle"] = np.where(
+        events["command.start_cycle"] == 210, 150, events["command.start_cycle"]
+    )
+    events["command.busy_from_cycle"][3] = 230
+    bus, *_ = activity(replace(found, events=events))
+    assert bus.busy_cycles == 5 + (200 - 150) + (245 - 230) + 5
 
 
 def test_spans_of_one_op_and_kind_that_are_near_become_one():

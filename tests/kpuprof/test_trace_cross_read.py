@@ -1,18 +1,16 @@
 """What Perfetto's trace processor reads in a trace is what the file of the profile says, read here
 without any code of ours."""
 
-import json
 import re
-import zipfile
 from collections import defaultdict
 
 import pytest
-import safetensors.numpy
 
 from formats.console import run
 from formats.container import save
 from kpuprof.cli import app
 from tests.kpuprof.simulated import played
+from tests.kpuprof.stored import ops_in_order, stored, stored_columns
 from tests.kpuprof.trace_processor import processor  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.node
@@ -23,10 +21,7 @@ def simulated(tmp_path):
     """The file of a simulation: (path, profile.json, columns of events)."""
     path = tmp_path / "simulated.kprof"
     save(played(), path)
-    with zipfile.ZipFile(path) as archive:
-        document = json.loads(archive.read("profile.json"))
-        columns = safetensors.numpy.load(archive.read("events.safetensors"))
-    return str(path), document, {name: column.tolist() for name, column in columns.items()}
+    return str(path), stored(path), stored_columns(path)
 
 
 @pytest.fixture(params=["trace.pftrace", "trace.json"])
@@ -50,8 +45,7 @@ def ask(request, simulated, processor, tmp_path):  # noqa: F811
 
 def in_order(document):
     """(id of op, its figures) in scheduled order."""
-    ops = sorted(document["program"]["ops"], key=lambda op: op["schedule_order"])
-    return [(op["id"], document["metrics"]["op_metrics"][op["id"]]) for op in ops]
+    return [(op["id"], row) for op, row in ops_in_order(document)]
 
 
 def test_every_figure_of_every_op_of_a_trace(ask, simulated):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from formats.console import run
-from formats.container import load_profile, save
+from formats.container import VERSION, load_profile, save
 from kpurun.cli import app
 from tests.kpurun.programs import IMAGE, ProgramBuilder
 
@@ -174,6 +174,7 @@ def test_info_prints_what_the_program_is(capsys):
     out = capsys.readouterr().out
     assert "input: image (1,3,8,8) float32, stored as fp16" in out
     assert "precision: fp16" in out
+    assert f"format version: {VERSION}" in out
     assert kpurun("model.kpu", "--info", "--json") == 0
     assert json.loads(capsys.readouterr().out)["inputs"][0]["name"] == "image"
 

@@ -106,7 +106,7 @@ def test_one_array_for_two_inputs_is_a_usage_error_that_names_them():
         (zipped(b"no array"), r"not a readable \.npz"),
         (save({"x0": A})[:-1], r"not a readable \.safetensors"),
         (encoded(Image.new("RGB", (40, 40)))[:60], "not a readable image"),
-        (b"\x89PNG\r\n\x1a\n", "not a readable image"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable image: of no format that is known"),
         (encoded(Image.new("I;16", (8, 8))), "more than 8 bits"),
     ],
     ids=[

@@ -304,6 +304,19 @@ def test_one_array_without_a_name_does_not_fit_two_inputs(tmp_path):
         samples(write_npy(tmp_path), [X, IDS], "none")
 
 
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ((120, 3, 2, 5), r"expected \(N,3,4,5\), got \(120,3,2,5\)"),
+        ((120, 1, 3, 2, 5), r"expected \(N,1,3,4,5\), got"),
+        ((120, 3), r"expected \(1,3,4,5\), got"),
+    ],
+)
+def test_the_axis_that_counts_samples_may_have_any_size(shape, wanted):
+    with pytest.raises(InputError, match=wanted):
+        samples(np.zeros(shape, np.float32), [X], "none")
+
+
 def test_a_broken_image_names_itself(tmp_path):
     for value in range(100):
         Image.new("RGB", (5, 4)).save(tmp_path / f"{value:03d}.png")

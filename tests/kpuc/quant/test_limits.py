@@ -11,7 +11,7 @@ import kpuc
 import kpurun
 from formats.errors import CompilationError, UsageError
 from formats.precision import DType
-from kpuc.quant.measure import Difference
+from kpuc.quant.difference import Difference
 from kpuc.quant.quantize import QuantOptions
 from kpuc.quant.rounding import MOST_PRODUCTS
 

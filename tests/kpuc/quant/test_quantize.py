@@ -12,7 +12,8 @@ from formats.errors import CheckError, UsageError
 from formats.precision import DType, KPUPrecision
 from formats.schema import load_config
 from kpuc.compiler import compile_graph
-from kpuc.quant.measure import MOST_DB, Difference, outputs_of
+from kpuc.quant.difference import MOST_DB, Difference
+from kpuc.quant.measure import outputs_of
 from kpuc.quant.network import Network, exact_storage
 from kpuc.quant.prepare import quantiser
 from kpuc.quant.quantize import (

@@ -161,6 +161,12 @@ def test_a_model_is_compiled_in_every_precision(folder):
     assert found == 2 * [("small", "int8")] + 2 * [("small", "fp16")]
 
 
+def test_a_profile_is_no_model(folder, capsys):
+    words = [str(folder / "space.toml"), "--model", "run.kprof", "-o", "-"]
+    assert run(app, "kpuprof", ["sweep", *words]) == 2
+    assert "run.kprof: a profile, where a program (.kpu) or a model" in capsys.readouterr().err
+
+
 def test_the_table_goes_to_stdout_and_keeps_nothing(folder, capsys):
     words = [str(folder / "space.toml"), "--model", str(folder / "net.kpu")]
     assert run(app, "kpuprof", ["sweep", *words, "-o", "-", "--workers", "1"]) == 0
