@@ -71,6 +71,7 @@ class MachineTiming:
     block_mover_startup_cycles: int = 8  # descriptor decode and first L2 read
     dma_startup_cycles: int = 16  # descriptor fetch by the DMA engine
     dispatch_cycles: int = 64  # command fetch and decode for one op
+    ops_in_flight: int = 16  # that have been dispatched and have not ended
     overlap_folds: bool = True  # double-buffered accumulators; off reproduces SCALE-Sim's folds
 
 

@@ -31,7 +31,7 @@ __all__ = [
     "write_file",
 ]
 
-MAJOR, MINOR = 1, 3
+MAJOR, MINOR = 1, 4
 VERSION = f"{MAJOR}.{MINOR}"
 QUANTIZATION = "quantization"  # codes of real numbers, ops of different precisions: since 1.1
 PREFETCH = "prefetch"  # L2 buffers filled ahead of their op, or more tiles ahead than L1: since 1.2

@@ -4,15 +4,13 @@ Activations that do not fit then live in DRAM and pass through L2 in tiles. Wher
 more to do than the DRAM bus, that takes hardly any time.
 """
 
-from collections import defaultdict
 from dataclasses import replace
 
 from formats.config import KPUConfig
 from formats.errors import MemoryError
-from kpuc.plan import MemoryPlan, plan_memory
+from kpuc.memory_plan import MemoryPlan
+from kpuc.plan import plan_memory, plan_tightly, played_cycles
 from kpuc.scheduled import Scheduled
-from kpurun.sim.play import play_all
-from kpurun.sim.tasks import tasks_of
 
 MOST_MORE_CYCLES = 0.03  # of the fastest plan's, as they are simulated
 FINEST_STEP = 1 / 64  # of the fastest plan's peak: nearer to the limit is not looked for
@@ -25,13 +23,13 @@ def plan_compactly(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
     choice of places fits the memories.
     """
     best = plan_memory(scheduled, config)
-    most_cycles = _played_cycles(scheduled, config, best) * (1 + MOST_MORE_CYCLES)
+    most_cycles = played_cycles(scheduled, config, best) * (1 + MOST_MORE_CYCLES)
     step = max(config.memory.cache_line_bytes, int(best.l2_peak_bytes * FINEST_STEP))
     too_small, enough = 0, best.l2_peak_bytes
     while enough - too_small > step:
         capacity = (too_small + enough) // 2
         plan = _planned_within(scheduled, config, capacity)
-        if plan is None or _played_cycles(scheduled, config, plan) > most_cycles:
+        if plan is None or played_cycles(scheduled, config, plan) > most_cycles:
             too_small = capacity
             continue
         best, enough = plan, min(capacity, plan.l2_peak_bytes)
@@ -44,20 +42,6 @@ def _planned_within(
     """A plan that uses so much of L2 at most; None if there is none."""
     memory = replace(config.memory, sram_l2_bytes=capacity_bytes)
     try:
-        return plan_memory(scheduled, replace(config, memory=memory))
+        return plan_tightly(scheduled, replace(config, memory=memory))
     except MemoryError:
         return None
-
-
-def _played_cycles(scheduled: Scheduled, config: KPUConfig, plan: MemoryPlan) -> int:
-    """Of a simulation: estimates of many small tiles are a few percent too low."""
-    ahead: dict[str, dict[str, int]] = defaultdict(dict)
-    for buffer in plan.buffers:
-        if buffer.prefetch_ops:
-            ahead[buffer.op_id][buffer.tensor_id] = buffer.prefetch_ops
-    ops = (
-        tasks_of(scheduled.work(node, plan.memory), plan.tiles[node.id], config, ahead[node.id])
-        for node in scheduled.order
-    )
-    most_ahead = max((buffer.prefetch_ops for buffer in plan.buffers), default=0)
-    return sum(op.total_cycles for op in play_all(ops, config, most_ahead))

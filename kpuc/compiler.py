@@ -25,6 +25,7 @@ from kpuc.aliases import aliases
 from kpuc.compact import plan_compactly
 from kpuc.emit import Source, emit
 from kpuc.graph import Graph, graph_hash
+from kpuc.memory_plan import MemoryPlan
 from kpuc.passes.dead_code import eliminate_dead_code
 from kpuc.passes.fold import fold
 from kpuc.passes.fuse import fuse
@@ -32,7 +33,7 @@ from kpuc.passes.join import join_in_place
 from kpuc.passes.layout import assign_layout
 from kpuc.passes.legalise import legalise
 from kpuc.passes.separate_outputs import separate_outputs
-from kpuc.plan import MemoryPlan, plan_memory
+from kpuc.plan import plan_memory
 from kpuc.precision import (
     CODED,
     float_storage,

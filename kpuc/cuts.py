@@ -52,6 +52,23 @@ def smallest(plan: Plan) -> Loops:
     return loops_of(plan, sizes, copies=1)
 
 
+def in_channel_parts(plan: Plan, machine: Machine, parts: int) -> Loops:
+    """About so many tiles along the channels of the operand or of the result, whichever are more;
+    whole where they cannot be cut."""
+    sizes = [dim.size for dim in plan.dims]
+    if cut := [dim for dim in _channel_dims(plan) if plan.dims[dim].splittable]:
+        dim = max(cut, key=lambda each: sizes[each])
+        part = -(-sizes[dim] // parts)
+        sizes[dim] = min(sizes[dim], -(-part // machine.columns) * machine.columns)
+    return loops_of(plan, tuple(sizes))
+
+
+def _channel_dims(plan: Plan) -> list[int]:
+    """What the second axis of the first operand and of the result follow."""
+    axes = [each.axes[1] for each in (plan.reads[0], plan.writes[0]) if len(each.axes) > 1]
+    return [axis.terms[0][0] for axis in axes if len(axis.terms) == 1]
+
+
 def l1_tiles(plan: Plan, machine: Machine, l1_budget_bytes: int) -> Iterator[list[Loops]]:
     """L1 tiles whose buffers fit, in batches: a later one is for when no earlier will do.
 

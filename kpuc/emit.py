@@ -11,10 +11,10 @@ from formats.precision import KPUPrecision
 from formats.program import KPUOp, KPUProgram, KPUTensor, MemoryLayout
 from formats.verify import verify
 from kpuc.graph import Node
-from kpuc.plan import MemoryPlan
+from kpuc.memory_plan import MemoryPlan
 from kpuc.scheduled import Scheduled
 from kpuc.storage import QuantParams
-from kpurun.metrics import summarize
+from kpurun.sim.timeline import simulate, simulated_metrics
 
 
 @dataclass(frozen=True)
@@ -30,39 +30,46 @@ class Source:
 
 def emit(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig, source: Source) -> KPUProgram:
     """The verified program, with estimates of every op. The same arguments give the same bytes."""
-    graph = scheduled.graph
-    table = {value: _tensor(scheduled, value, plan) for value in scheduled.values}
+    graph, program = scheduled.graph, skeleton(scheduled, plan, config)
     weights = {
         value: scheduled.storage.encoded(graph, value)
         for value in graph.constants
-        if value in table
+        if value in program.tensors
     }
-    program = KPUProgram(
+    program = replace(
+        program,
         name=source.name,
         source_model=source.model,
         source_hash=source.sha256,
+        weights_blob=tensors.pack(weights, scheduled.storage.dtypes) if weights else None,
+        preprocess=source.preprocess,
+        options=_plain(source.options or {}),
+    )
+    verify(program)
+    return with_estimates(program)
+
+
+def skeleton(scheduled: Scheduled, plan: MemoryPlan, config: KPUConfig) -> KPUProgram:
+    """The program without its weights: all that its cycles depend on."""
+    return KPUProgram(
+        name="",
         target_config=config,
         precision=scheduled.storage.precision,
         ops=tuple(
             _op(node, position, plan, scheduled.storage.op_precisions.get(node.id))
             for position, node in enumerate(scheduled.order)
         ),
-        tensors=table,
-        input_ids=graph.inputs,
-        output_ids=graph.outputs,
+        tensors={value: _tensor(scheduled, value, plan) for value in scheduled.values},
+        input_ids=scheduled.graph.inputs,
+        output_ids=scheduled.graph.outputs,
         peak_sram_bytes=plan.l2_peak_bytes,
         peak_dram_bytes=plan.dram_peak_bytes,
         weight_bytes=scheduled.weight_bytes,
         activation_bytes=scheduled.activation_bytes,
-        weights_blob=tensors.pack(weights, scheduled.storage.dtypes) if weights else None,
         buffers=plan.buffers,
         live_set_bound_bytes=plan.l2_bound_bytes,
-        preprocess=source.preprocess,
         quantization=scheduled.quantization,
-        options=_plain(source.options or {}),
     )
-    verify(program)
-    return with_estimates(program)
 
 
 def _tensor(scheduled: Scheduled, value: str, plan: MemoryPlan) -> KPUTensor:
@@ -126,7 +133,7 @@ def _plain(value: Any) -> Any:
 
 def with_estimates(program: KPUProgram) -> KPUProgram:
     """The program with the cycles and the energy of every op, and of all."""
-    metrics = summarize(program)
+    metrics = simulated_metrics(simulate(program))
     ops = tuple(
         replace(
             op,

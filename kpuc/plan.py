@@ -7,79 +7,65 @@ the next try begins. How much of L2 to keep for staging is tried too; the fewest
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 
 from formats.config import KPUConfig
 from formats.errors import MemoryError
-from formats.program import Buffer, MemoryType, TileConfig
+from formats.program import MemoryType
 from kpuc.allocate import Allocation, Interval, aligned, allocate
-from kpuc.draft import Draft, Outline, drafted
+from kpuc.arrange import arrangements
+from kpuc.draft import Draft
+from kpuc.emit import skeleton
+from kpuc.memory_plan import MemoryPlan
 from kpuc.placement import live_in_dram
-from kpuc.prefetch import get_ahead
 from kpuc.scheduled import Scheduled
-from kpuc.staging import Tiled, Tiler, budget_for, l1_buffers_of
+from kpuc.staging import Tiled, Tiler, budget_for
+from kpurun.sim.timeline import simulate
 
 STAGING_SHARES = (0.25, 0.125, 0.0625, 0.5, 0.75)  # of L2, tried for ops that stage more than that
 MAX_TRIES = 64
+WORTH_LESS_L2 = 0.005  # of the cycles: so many more are taken for a lower peak
 SHRINK = 0.9  # what is left of an op's staging budget when its buffers found no place
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Tiles by node id, memory by value, address by root value, buffers; peaks in bytes."""
-
-    tiles: Mapping[str, TileConfig]
-    memory: Mapping[str, MemoryType]
-    addresses: Mapping[str, int]
-    buffers: tuple[Buffer, ...]
-    l2_peak_bytes: int
-    l2_bound_bytes: int
-    dram_peak_bytes: int
-    alignment_bytes: int
+def plan_tightly(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
+    """The fastest draft as tight in L2 as can be. MemoryError when no choice of places fits."""
+    return next(arrangements(_draft(scheduled, config)))
 
 
 def plan_memory(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
-    """MemoryError when no choice of places fits the memories."""
-    best = get_ahead(min(_drafts(scheduled, config), key=lambda draft: draft.cycles))
-    tiles, memory = best.outline.tiles, best.outline.memory
-    dram = _allocate_dram(scheduled, memory, config)
-    alignment = config.memory.cache_line_bytes
-    return MemoryPlan(
-        tiles={node_id: tiled.tiling for node_id, tiled in tiles.items()},
-        memory=memory,
-        addresses={**best.tensor_addresses(), **dram.addresses},
-        buffers=(*best.l2_buffers(), *l1_buffers_of(scheduled.order, tiles, alignment)),
-        l2_peak_bytes=best.l2.peak_bytes,
-        l2_bound_bytes=best.l2.bound_bytes,
-        dram_peak_bytes=dram.peak_bytes,
-        alignment_bytes=alignment,
+    """Of the fastest draft, the arrangement that needs least L2 of those that cost few cycles.
+    MemoryError when no choice of places fits the memories."""
+    plans = list(arrangements(_draft(scheduled, config)))
+    cycles = [played_cycles(scheduled, config, plan) for plan in plans]
+    good = min(cycles) * (1 + WORTH_LESS_L2)
+    return min(
+        (plan for plan, each in zip(plans, cycles, strict=True) if each <= good),
+        key=lambda plan: plan.l2_peak_bytes,
     )
 
 
-def _drafts(scheduled: Scheduled, config: KPUConfig) -> list[Draft]:
-    """At least one; a share that leads nowhere matters only when none leads anywhere."""
+def played_cycles(scheduled: Scheduled, config: KPUConfig, plan: MemoryPlan) -> int:
+    """Of the program that would be made."""
+    return simulate(skeleton(scheduled, plan, config)).total_cycles
+
+
+def _draft(scheduled: Scheduled, config: KPUConfig) -> Draft:
+    """The one that takes fewest cycles, op after op; a share of L2 that leads nowhere matters only
+    when none leads anywhere."""
     tiler = Tiler(scheduled, config)
-    drafts: dict[tuple[float, bool], Draft] = {}
+    drafts: list[Draft] = []
     failures: list[MemoryError] = []
-
-    def draft(share: float, loads_ahead: bool) -> None:
-        try:
-            drafts[share, loads_ahead] = _Planner(
-                scheduled, config, tiler, share, loads_ahead
-            ).draft()
-        except MemoryError as error:
-            failures.append(error)
-
-    for share in STAGING_SHARES:
-        draft(share, True)
-    for share in (
-        STAGING_SHARES if not drafts else [min(drafts, key=lambda each: drafts[each].cycles)[0]]
-    ):
-        draft(share, False)
+    for loads_ahead in (True, False):
+        for share in STAGING_SHARES if not drafts else ():
+            try:
+                drafts.append(_Planner(scheduled, config, tiler, share, loads_ahead).draft())
+            except MemoryError as error:
+                failures.append(error)
     if not drafts:
         raise failures[0]
-    return list(drafts.values())
+    return min(drafts, key=Draft.serial_cycles)
 
 
 class _Planner:
@@ -112,22 +98,14 @@ class _Planner:
             tiles = self._tiled(memory)
             if tiles is None:
                 continue
-            outline = self._outline(memory, tiles)
-            intervals = outline.intervals()
+            draft = Draft(self._scheduled, self._config, memory, tiles)
+            intervals = draft.intervals()
             l2 = allocate(intervals, self._alignment)
             if l2.peak_bytes <= self._capacity:
-                return drafted(outline, intervals, l2)
+                return replace(draft, l2=l2)
             least_peak = min(least_peak or l2.peak_bytes, l2.peak_bytes)
-            self._tighten(outline, intervals, l2)
+            self._tighten(draft, intervals, l2)
         raise MemoryError(max(least_peak, self._capacity + 1), self._capacity, "SRAM")
-
-    def _outline(self, memory: Mapping[str, MemoryType], tiles: Mapping[str, Tiled]) -> Outline:
-        outline = Outline(self._scheduled, self._config, memory, tiles)
-        if not self._loads_ahead:
-            return outline
-        place = {node.id: position for position, node in enumerate(self._scheduled.order)}
-        begins = {key: max(0, place[key[0]] - 1) for key in outline.weight_buffers()}
-        return replace(outline, begins=begins)
 
     def _placed(self) -> dict[str, MemoryType]:
         """Memory of every value: that of its root."""
@@ -177,7 +155,7 @@ class _Planner:
         live = accumulate(changes[: len(self._scheduled.order)])
         return [self._capacity - each for each in live]
 
-    def _tighten(self, outline: Outline, intervals: Sequence[Interval], l2: Allocation) -> None:
+    def _tighten(self, draft: Draft, intervals: Sequence[Interval], l2: Allocation) -> None:
         """Less staging for the ops that run while something lies beyond the end of L2; where there
         is none to take away, an activation must go."""
         beyond = [
@@ -189,35 +167,8 @@ class _Planner:
             if position >= len(self._scheduled.order):
                 continue
             node = self._scheduled.order[position]
-            staged = sum(each.size_bytes for each in outline.tiles[node.id].in_l2)
+            staged = sum(each.size_bytes for each in draft.tiles[node.id].in_l2)
             if staged:
                 self._most[position] = int(SHRINK * min(staged, self._most[position]))
             else:
                 self._least[position] += l2.peak_bytes - self._capacity
-
-
-def _allocate_dram(
-    scheduled: Scheduled, memory: Mapping[str, MemoryType], config: KPUConfig
-) -> Allocation:
-    """Weights first, in the order of their use and for ever; then inputs, which are kept for the
-    next run, and outputs and spilled activations, which share."""
-    graph, alignment = scheduled.graph, config.memory.cache_line_bytes
-    addresses: dict[str, int] = {}
-    top = 0
-    for value in dict.fromkeys(value for node in scheduled.order for value in node.inputs):
-        if value in graph.constants:
-            addresses[value] = top
-            top += aligned(scheduled.size_bytes(value), alignment)
-    end = len(scheduled.order)
-    moving = [Interval(value, scheduled.size_bytes(value), -1, end) for value in graph.inputs]
-    moving += [
-        Interval(root, scheduled.size_bytes(root), *span)
-        for root, span in scheduled.ranges.items()
-        if memory[root] is MemoryType.DRAM
-    ]
-    allocation = allocate(moving, alignment)
-    addresses |= {name: top + address for name, address in allocation.addresses.items()}
-    peak = top + allocation.peak_bytes
-    if peak > config.memory.dram_bytes:
-        raise MemoryError(peak, config.memory.dram_bytes, "DRAM")
-    return Allocation(addresses, peak, top + allocation.bound_bytes)

@@ -7,7 +7,7 @@ from formats.precision import FLOAT_DTYPES
 from formats.profile import Bound
 from formats.program import KPUOp, KPUProgram, MemoryType, TileConfig
 from kpuc.passes.missed import MissedFusion
-from kpurun.metrics import summarize
+from kpurun.sim.timeline import simulate, simulated_metrics
 
 Remark = dict[str, Any]
 
@@ -17,7 +17,7 @@ def remarks(program: KPUProgram, missed: Sequence[MissedFusion]) -> list[Remark]
 
     Each has `status` "applied" or "missed" and a `detail` for people.
     """
-    figures = summarize(program).op_metrics
+    figures = simulated_metrics(simulate(program)).op_metrics
     return [
         {"op": op.id, "name": op.name, "op_type": op.op_type, "source": op.source} | remark
         for op in program.ops

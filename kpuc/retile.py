@@ -12,9 +12,9 @@ from formats.config import KPUConfig
 from formats.program import KPUOp, KPUProgram, KPUTensor
 from kpuc.aliases import Aliases
 from kpuc.compact import plan_compactly
-from kpuc.emit import with_estimates
 from kpuc.graph import Graph, Node
-from kpuc.plan import MemoryPlan, plan_memory
+from kpuc.memory_plan import MemoryPlan
+from kpuc.plan import plan_memory
 from kpuc.scheduled import Scheduled
 from kpuc.storage import QuantParams, Storage
 from kpurun.compatibility import require_compatible
@@ -24,7 +24,7 @@ from kpurun.work import semantic_type, work_of
 
 
 def retile(program: KPUProgram, config: KPUConfig) -> KPUProgram:
-    """The program with tiles, places, buffers and estimates for `config`.
+    """The program with tiles, places and buffers for `config`, its estimates left as they are.
 
     On its own machine it stays what it is. Raises MemoryError where the machine cannot hold it, and
     ConfigurationError, UnsupportedOpError or LimitError for what the machine does not do.
@@ -46,7 +46,7 @@ def retile(program: KPUProgram, config: KPUConfig) -> KPUProgram:
         live_set_bound_bytes=plan.l2_bound_bytes,
     )
     require_compatible(moved, config)
-    return with_estimates(moved)
+    return moved
 
 
 def _placed(tensor: KPUTensor, root: str, plan: MemoryPlan) -> KPUTensor:

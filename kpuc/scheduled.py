@@ -1,5 +1,6 @@
 """A graph in execution order with how each of its values is stored: what memory is planned for."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from kpuc.aliases import Aliases
 from kpuc.graph import Graph, Node
 from kpuc.schedule import live_ranges, value_bytes
 from kpuc.storage import Storage
+from kpurun.ops.loopnest import Unit
 from kpurun.work import Placed, Work, build_work
 
 
@@ -46,6 +48,28 @@ class Scheduled:
             else frozenset(self.roots[value] for value in (*node.inputs, *node.outputs))
             for node in self.order
         )
+
+    @cached_property
+    def handing_over(self) -> frozenset[str]:
+        """Ids of the ops that read what an op on the other unit makes, and of those: of arrays and
+        lanes. In small tiles both can work at once."""
+        memory = {
+            value: MemoryType.DRAM if value in self.graph.constants else MemoryType.SRAM_L2
+            for value in self.values
+        }
+        units = {node.id: self.work(node, memory).nest.unit for node in self.order}
+        makers: dict[str, list[str]] = defaultdict(list)
+        found: set[str] = set()
+        for node in self.order:
+            if self.is_view(node):
+                continue
+            for value in dict.fromkeys(node.inputs):
+                for maker in makers[self.roots[value]]:
+                    if {units[maker], units[node.id]} == {Unit.SYSTOLIC, Unit.VECTOR}:
+                        found |= {maker, node.id}
+            for value in node.outputs:
+                makers[self.roots[value]].append(node.id)
+        return frozenset(found)
 
     def is_view(self, node: Node) -> bool:
         """Whether the op makes nothing but another name for bytes that exist."""

@@ -8,12 +8,13 @@ from typing import NamedTuple
 from formats.config import KPUConfig
 from formats.errors import MemoryError
 from formats.precision import size_in_bytes
-from formats.program import Buffer, MemoryType, TileConfig
+from formats.program import MemoryType, TileConfig
 from kpuc.allocate import aligned
 from kpuc.graph import Node
 from kpuc.scheduled import Scheduled
 from kpuc.tile import tile
 from kpurun.buffers import StagingBuffer, l1_buffers, l2_buffers
+from kpurun.ops.loopnest import Unit
 from kpurun.transfer import ALIGNMENT_BYTES
 from kpurun.work import Operand, Work
 
@@ -49,7 +50,7 @@ class Tiler:
     def __init__(self, scheduled: Scheduled, config: KPUConfig) -> None:
         self._scheduled = scheduled
         self._config = config
-        self._found: dict[tuple[Work, int, bool], Tiled | TooTight] = {}
+        self._found: dict[tuple[Work, int, bool, bool], Tiled | TooTight] = {}
 
     def tiled(
         self,
@@ -64,48 +65,37 @@ class Tiler:
         """
         work = self._scheduled.work(node, memory)
         budget = _rounded(min(budget_bytes, _most_useful(work)))
-        key = (_anonymous(work), budget, loads_ahead)
+        hands_over = node.id in self._scheduled.handing_over
+        key = (_anonymous(work), budget, loads_ahead, hands_over)
         if key not in self._found:
             self._found[key] = self._search(*key)
         found = self._found[key]
         return found if isinstance(found, TooTight) else _named(found, work)
 
-    def _search(self, work: Work, budget_bytes: int, loads_ahead: bool) -> Tiled | TooTight:
+    def _search(
+        self, work: Work, budget_bytes: int, loads_ahead: bool, hands_over: bool
+    ) -> Tiled | TooTight:
         try:
-            tiling = tile(work, self._config, budget_bytes, loads_ahead)
+            tiling = tile(work, self._config, budget_bytes, loads_ahead, hands_over)
         except MemoryError as error:
             tile(work, self._config, self._config.memory.sram_l2_bytes)
             return TooTight(error.required)
+        if not hands_over:
+            tiling = self._with_third_copy(work, tiling)
         return Tiled(
             tiling=tiling,
             in_l2=_staged(l2_buffers(work, tiling)),
             in_l1=_staged(l1_buffers(work, tiling)),
         )
 
-
-def with_more_l2_copies(tiled: Tiled, work: Work) -> Tiled | None:
-    """The same tiles, one more of each in L2; None where all of them are there already."""
-    tiling = tiled.tiling
-    counts = [
-        -(-dim.size // tiling.l2_tile_sizes.get(dim.name, dim.size)) for dim in work.nest.dims
-    ]
-    if not tiling.double_buffer or prod(counts) <= 1 + tiling.l2_prefetch_distance:
-        return None
-    more = replace(tiling, l2_prefetch_distance=tiling.l2_prefetch_distance + 1)
-    return tiled._replace(tiling=more, in_l2=_staged(l2_buffers(work, more)))
-
-
-def l1_buffers_of(
-    order: Sequence[Node], tiles: Mapping[str, Tiled], alignment: int
-) -> list[Buffer]:
-    """Tile buffers of each op one after another: L1 holds nothing from op to op."""
-    buffers = []
-    for node in order:
-        address = 0
-        for tensor_id, size, copies in tiles[node.id].in_l1:
-            buffers.append(Buffer(node.id, tensor_id, MemoryType.SRAM_L1, address, size, copies))
-            address += aligned(size, alignment)
-    return buffers
+    def _with_third_copy(self, work: Work, tiling: TileConfig) -> TileConfig:
+        """One more tile in L1 where there is room: arrays that have done their parts of one tile
+        need not wait for a copy that others still read."""
+        if not tiling.double_buffer or work.nest.unit is not Unit.SYSTOLIC:
+            return tiling
+        more = replace(tiling, prefetch_distance=tiling.prefetch_distance + 1)
+        needed = sum(each.size_bytes for each in l1_buffers(work, more))
+        return more if needed <= self._config.memory.sram_l1_bytes else tiling
 
 
 def budget_for(needed_bytes: int) -> int:

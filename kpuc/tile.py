@@ -12,7 +12,7 @@ from operator import truediv
 from formats.config import KPUConfig
 from formats.errors import MemoryError
 from formats.program import TileConfig
-from kpuc.cuts import around, l1_tiles, orders_of, smallest, uncut
+from kpuc.cuts import around, in_channel_parts, l1_tiles, orders_of, smallest, uncut
 from kpurun.buffers import l1_bytes, l2_bytes
 from kpurun.compute import Place
 from kpurun.loops import Loops, interleaves_reductions
@@ -24,19 +24,50 @@ from kpurun.work import Work
 
 MOST_L1_TILES = 6  # how many, in order of promise, are tried with every L2 tile and loop order
 CLOSE_TO_IDEAL = 1.02  # nothing better is looked for
+CHANNEL_PARTS = 6  # of an op whose neighbours work on another unit,
+SHARE_OF_L1 = 0.4  # and what such an op may take of L1
 
 
 def tile(
-    work: Work, config: KPUConfig, l2_budget_bytes: int, loads_ahead: bool = False
+    work: Work,
+    config: KPUConfig,
+    l2_budget_bytes: int,
+    loads_ahead: bool = False,
+    hands_over: bool = False,
 ) -> TileConfig:
     """The tiling with the fewest estimated cycles whose buffers fit L1 and `l2_budget_bytes`.
 
-    loads_ahead: the first tiles of weights come before the op begins. Deterministic. MemoryError
-    when even the smallest tiles do not fit.
+    loads_ahead: the first tiles of weights come before the op begins. hands_over: its neighbours
+    work on another unit, so it is cut into small tiles that leave them room in L1. Deterministic.
+    MemoryError when even the smallest tiles do not fit.
     """
     if work.nest.unit is Unit.VIEW:
         return TileConfig()
-    return _tile(_anonymous(work), config, l2_budget_bytes, loads_ahead)
+    anonymous = _anonymous(work)
+    if hands_over:
+        found = _small_tiles(anonymous, config, l2_budget_bytes, loads_ahead)
+        if found is not None:
+            return found
+    return _tile(anonymous, config, l2_budget_bytes, loads_ahead)
+
+
+@lru_cache(maxsize=4096)
+def _small_tiles(
+    work: Work, config: KPUConfig, l2_budget_bytes: int, loads_ahead: bool
+) -> TileConfig | None:
+    """Of what fits L1, parts of its channels; of the rest, what is best in a share of L1. None
+    where neither is possible."""
+    judge = _Judge(plan_of(work), machine_of(config), loads_ahead)
+    plan, l1_budget_bytes = judge.plan, config.memory.sram_l1_bytes
+    if l1_bytes(plan, uncut(plan)) <= l1_budget_bytes:
+        loops = judge.on_idle_arrays(in_channel_parts(plan, judge.machine, CHANNEL_PARTS))
+        if loops.is_split and l1_bytes(plan, loops) <= l1_budget_bytes:
+            return _tile_config(plan, loops) if l2_bytes(plan, loops) <= l2_budget_bytes else None
+    memory = replace(config.memory, sram_l1_bytes=int(SHARE_OF_L1 * l1_budget_bytes))
+    try:
+        return _tile(work, replace(config, memory=memory), l2_budget_bytes, loads_ahead)
+    except MemoryError:
+        return None
 
 
 def _anonymous(work: Work) -> Work:
@@ -62,7 +93,7 @@ def _tile(work: Work, config: KPUConfig, l2_budget_bytes: int, loads_ahead: bool
 
 def forget() -> None:
     """Drop what searches have found out: whoever tries many machines would keep it of all."""
-    for memory in (_tile, plan_of, orders_of):
+    for memory in (_tile, _small_tiles, plan_of, orders_of):
         memory.cache_clear()
 
 

@@ -105,7 +105,8 @@ def require_sound_commands(profile: Profile) -> None:
         and ((starts >= 0) & (starts <= ends)).all()
         and (ends <= profile.metrics.total_cycles).all()
     )
-    if not is_sound:
+    busy_from = profile.events.get("command.busy_from_cycle", starts)
+    if not is_sound or ((busy_from < starts) | (busy_from > ends)).any():
         raise FileError(f"{profile.program.name}: a command is of no op or outside the run")
 
 

@@ -21,7 +21,7 @@ def signed(value: float) -> str:
 
 def mode_text(mode: str) -> str:
     """How a run was timed."""
-    return mode.replace("_", " ") + (": estimated" if mode == "functional" else "")
+    return mode.replace("_", " ")
 
 
 def short_count(value: float) -> str:

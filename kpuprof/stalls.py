@@ -1,5 +1,6 @@
-"""When no array and no lane works for an op, and what it waits for then."""
+"""When no array and no lane works, and what the op whose cycles these are waits for."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,25 +31,25 @@ def stalls(profile: Profile) -> Iterator[Stall]:
     Needs all commands of a simulation (see `has_all_commands`); FileError where they do not.
     """
     events = profile.events
-    kinds, ops = events["command.kind"], events["command.op"]
-    starts, ends = events["command.busy_from_cycle"], events["command.end_cycle"]
-    firsts = np.searchsorted(ops, np.arange(len(profile.program.ops) + 1))
+    kinds = events["command.kind"]
+    spans = np.stack([events["command.start_cycle"], events["command.end_cycle"]], axis=1)
+    moving = kinds != COMPUTE
+    busy = [_joined(spans[~moving]), _joined(spans[kinds <= LAST_OF_DRAM]), _joined(spans[moving])]
+    windows = zip(events["op.start_cycle"].tolist(), events["op.end_cycle"].tolist(), strict=True)
     ordered = profile.program.get_ops_in_order()
-    for op, begin in enumerate(events["op.start_cycle"].tolist()):
-        own = slice(firsts[op], firsts[op + 1])
-        moving = kinds[own] != COMPUTE
-        on_bus = kinds[own] <= LAST_OF_DRAM
-        spans = np.stack([np.maximum(starts[own], begin), ends[own]], axis=1)
-        busy = [_joined(spans[~moving]), _joined(spans[moving & on_bus]), _joined(spans[moving])]
-        found = [*_of_op(op, begin, int(events["op.end_cycle"][op]), busy)]
+    for op, (begin, end) in enumerate(windows):
+        found = [*_of_op(op, begin, end, [_within(each, begin, end) for each in busy])]
         _require_recorded(profile, ordered[op].id, found)
         yield from found
 
 
 def has_all_commands(profile: Profile) -> bool:
-    """Whether the profile is of a simulation that kept every command."""
+    """Whether the profile is of a simulation that kept every command, none of them interrupted (as
+    older ones interrupted loads)."""
     column = profile.events.get("command.busy_from_cycle")
-    return column is not None and column.dtype.kind == "i" and "command" not in left_out(profile)
+    if column is None or column.dtype.kind != "i" or "command" in left_out(profile):
+        return False
+    return bool((column == profile.events["command.start_cycle"]).all())
 
 
 def _require_recorded(profile: Profile, op_id: str, found: list[Stall]) -> None:
@@ -92,6 +93,13 @@ def _joined(spans: np.ndarray) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
+
+
+def _within(spans: list[tuple[int, int]], begin: int, end: int) -> list[tuple[int, int]]:
+    """Those of joined spans that touch some cycles."""
+    first = bisect_right(spans, begin, key=lambda span: span[1])
+    last = bisect_left(spans, end, key=lambda span: span[0])
+    return spans[first:last]
 
 
 def _without(spans: list[tuple[int, int]], taken: list[tuple[int, int]]) -> list[tuple[int, int]]:

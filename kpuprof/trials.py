@@ -31,16 +31,13 @@ def tried(
 
 def _played(program: "KPUProgram", mode: SimulationMode) -> Profile:
     from formats.profile import KPUExecutionResult
-    from kpurun.metrics import summarize
     from kpurun.profiling import make_profile
     from kpurun.sim.timeline import simulate, simulated_metrics
 
-    if mode is SimulationMode.FUNCTIONAL:
-        result = KPUExecutionResult(success=True, metrics=summarize(program), mode=mode)
-        return make_profile(program, result, {})
     timeline = simulate(program)
     result = KPUExecutionResult(success=True, metrics=simulated_metrics(timeline), mode=mode)
-    return make_profile(program, result, {}, timeline)
+    kept = None if mode is SimulationMode.FUNCTIONAL else timeline
+    return make_profile(program, result, {}, kept)
 
 
 def base_of(profile: Profile) -> tuple[Measured, str]:

@@ -37,7 +37,7 @@ def energy_pj(estimate: OpEstimate, config: KPUConfig, precision: KPUPrecision) 
     lane operation counts as an activation. DRAM pays for whole bursts. One program load per op, one
     synchronisation per tile.
     """
-    if not estimate.total_cycles:
+    if not estimate.steps:
         return EnergyBreakdown()
     constants = config.energy
     seconds = estimate.total_cycles / (config.compute.clock_mhz * 1e6)

@@ -3,13 +3,13 @@
 Keys of `op_metrics[op id]`, all float:
 cycles = compute_cycles + memory_stall_cycles + other_cycles; roofline_cycles, below which no tiling
 gets; dma_cycles and mover_cycles, how long the DRAM bus and the block mover work; time_us;
-macs, lane_ops; utilization (0–1, the op's MACs or lane operations at peak over its time);
+macs, lane_ops; utilization (0–1, the op's MACs or lane operations at peak over its cycles, or those
+in which its unit works for it where that are more, beside other ops);
 bound_by (a `formats.profile.Bound`);
 dram_, l2_, l1_ read_bytes and write_bytes; l1_ and l2_ hits and misses (64 B lines);
 energy_pj and its parts, the fields of kpurun.energy.EnergyBreakdown.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import accumulate
@@ -24,7 +24,7 @@ from formats.profile import KPUPerformanceMetrics
 from formats.program import KPUProgram, MemoryType
 from kpurun.energy import energy_pj
 from kpurun.machine import machine_of
-from kpurun.timing import OpEstimate, Planned, estimate_all
+from kpurun.timing import OpEstimate, estimate
 from kpurun.work import work_of
 
 COPIED = (
@@ -40,17 +40,13 @@ EVENTS = {  # column of the table "op" -> key of op_metrics
 }
 
 
-def summarize(
-    program: KPUProgram, costs: Mapping[str, OpEstimate] | None = None
-) -> KPUPerformanceMetrics:
-    """Every metric of one inference on the program's machine, ops one after another.
+def summarize(program: KPUProgram, costs: Mapping[str, OpEstimate]) -> KPUPerformanceMetrics:
+    """Every metric of one inference on the program's machine.
 
-    costs: of every op by its id; estimates where not given. Utilisations are shares of the peak: of
-    all arrays at the ops' precisions, of the DRAM bus.
+    costs: of every op by its id, what it adds to the inference. Utilisations are shares of the
+    peak: of all arrays at the ops' precisions, of the DRAM bus.
     """
     config, machine = program.target_config, machine_of(program.target_config)
-    if costs is None:
-        costs = estimates(program)
     precisions = {op.id: op.precision or program.precision for op in program.ops}
     table = {i: _figures(config, found, precisions[i]) for i, found in costs.items()}
     array_cycles = sum(
@@ -107,20 +103,11 @@ def bound_cycles(program: KPUProgram) -> int:
 
 
 def estimates(program: KPUProgram) -> dict[str, OpEstimate]:
-    """By id, what each op adds to an inference, tiled and loaded ahead as the program says."""
-    ids = [op.id for op in program.get_ops_in_order()]
-    return dict(zip(ids, estimate_all(planned_ops(program), program.target_config), strict=True))
-
-
-def planned_ops(program: KPUProgram) -> list[Planned]:
-    """The ops in order, with what the program says of each."""
-    ahead: dict[str, dict[str, int]] = defaultdict(dict)
-    for buffer in program.buffers:
-        if buffer.prefetch_ops:
-            ahead[buffer.op_id][buffer.tensor_id] = buffer.prefetch_ops
-    return [
-        Planned(work_of(program, op), op.tiling, ahead[op.id]) for op in program.get_ops_in_order()
-    ]
+    """By id, what each op would take alone, tiled as the program says."""
+    return {
+        op.id: estimate(work_of(program, op), op.tiling, program.target_config)
+        for op in program.get_ops_in_order()
+    }
 
 
 def _figures(config: KPUConfig, found: OpEstimate, precision: KPUPrecision) -> dict[str, float]:
@@ -134,7 +121,7 @@ def _figures(config: KPUConfig, found: OpEstimate, precision: KPUPrecision) -> d
         "cycles": float(found.total_cycles),
         **{name: float(getattr(found, name)) for name in COPIED},
         "time_us": found.total_cycles / config.compute.clock_mhz,
-        "utilization": _share(max(arrays, lanes), found.total_cycles),
+        "utilization": _share(max(arrays, lanes), max(found.total_cycles, found.working_cycles)),
         "energy_pj": energy.total_pj,
         **asdict(energy),
     }

@@ -5,9 +5,7 @@ are each busy for the sum of their commands, nothing computes before the first t
 the last one leaves after everything was computed.
 """
 
-from collections.abc import Mapping
 from math import prod
-from types import MappingProxyType
 from typing import NamedTuple
 
 from kpurun.compute import Place, array_work, compute_cycles, tile_classes, tile_shape
@@ -19,11 +17,7 @@ from kpurun.traffic import NOTHING, Traffic, l1_traffic, l2_traffic
 
 
 class Flow(NamedTuple):
-    """An op in the pipeline: (L2, L1) traffic of each operand, and how long each resource works.
-
-    early: id of a read -> cycles of the bus for its tiles that are loaded ahead of the op, and for
-    the first of them. late_cycles: what remains to be done when the bus has loaded everything.
-    """
+    """An op in the pipeline: (L2, L1) traffic of each operand, and how long each resource works."""
 
     reads: tuple[tuple[Traffic, Traffic], ...]
     writes: tuple[tuple[Traffic, Traffic], ...]
@@ -31,13 +25,6 @@ class Flow(NamedTuple):
     mover_cycles: int
     compute_cycles: int
     total_cycles: int  # without dispatch
-    early: Mapping[str, tuple[int, int]] = MappingProxyType({})
-    late_cycles: int = 0
-
-    @property
-    def own_dma_cycles(self) -> int:
-        """Of the bus, for what is not loaded ahead."""
-        return self.dma_cycles - sum(cycles for cycles, _ in self.early.values())
 
 
 def flow_of(
@@ -62,11 +49,11 @@ def flow_of(
         compute = computing(plan, loops, machine).one_by_one
         total = dma_in + dma_out + mover + compute
         return Flow(all_reads, writes, dma_in + dma_out, mover, compute, total)
-    early = {
-        operand.operand.tensor_id: (_early_cycles(l2, loops), l2.first_cycles)
+    early = sum(
+        _early_cycles(l2, loops)
         for operand, (l2, _) in zip(plan.reads, all_reads, strict=True)
         if operand.operand.tensor_id in ahead
-    }
+    )
     reads = tuple(
         (NOTHING if operand.operand.tensor_id in ahead else l2, l1)
         for operand, (l2, l1) in zip(plan.reads, all_reads, strict=True)
@@ -74,27 +61,17 @@ def flow_of(
     fill, tail = _fill_cycles(reads), _tail_cycles(writes)
     mover_waits = min((l2.first_cycles for l2, l1 in reads if l1.first_cycles), default=0)
     last_store = writes[-1][0].last_cycles if writes[-1][1].last_cycles else 0
-    dma_left = dma_in - sum(cycles for cycles, _ in early.values())
+    dma_left = dma_in - early
     total = max(fill + compute + tail, mover_waits + mover + last_store, dma_left + dma_out)
     total = max(total, _chained_cycles(plan, loops, machine, reads) + tail)
-    late = 0
-
-    def flow() -> Flow:
-        return Flow(
-            all_reads, writes, dma_in + dma_out, mover, compute, total,
-            early, late,
-        )  # fmt: skip
-
-    if limit is not None and total >= limit:
-        return flow()
-    if dma_in:
-        late = _after_last_load(plan, loops, machine, tail, last_store)
-    if dma_left:
-        total = max(total, dma_left + late, _out_of_turn(plan, loops, machine, reads))
-    if dma_out and len(writes) == 1:  # one of several may leave before the others are complete
-        before = _before_first_store(plan, loops, machine, fill, mover_waits)
-        total = max(total, before + dma_out)
-    return flow()
+    if limit is None or total < limit:
+        if dma_left:
+            late = _after_last_load(plan, loops, machine, tail, last_store)
+            total = max(total, dma_left + late, _out_of_turn(plan, loops, machine, reads))
+        if dma_out and len(writes) == 1:  # one of several may leave before the others are complete
+            before = _before_first_store(plan, loops, machine, fill, mover_waits)
+            total = max(total, before + dma_out)
+    return Flow(all_reads, writes, dma_in + dma_out, mover, compute, total)
 
 
 def _early_cycles(l2: Traffic, loops: Loops) -> int:

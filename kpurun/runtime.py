@@ -51,8 +51,8 @@ class KPURuntime:
         self._engine = engine
         self._max_cycles = max_cycles
         self._program: KPUProgram | None = None
-        self._execute: Execute | None = None
         self._metrics = KPUPerformanceMetrics()
+        self._execute: Execute | None = None
         self._timeline: Timeline | None = None
 
     def load_program(self, program: KPUProgram) -> None:
@@ -62,8 +62,6 @@ class KPURuntime:
         fit, FileError where it is malformed. A program that is loaded already is replaced; if the
         new one is refused, none is loaded.
         """
-        from kpurun.metrics import summarize
-
         self.unload_program()
         if isinstance(program, str | bytes | PathLike):
             raise UsageError("load_program takes a KPUProgram: formats.load_program reads a file")
@@ -72,7 +70,7 @@ class KPURuntime:
         require_wellformed(program)
         require_compatible(program, config)
         timed = replace(program, target_config=config)
-        self._metrics = summarize(timed)
+        self._metrics = simulated_metrics(simulate(timed))
         self._execute = _engine(self._engine, timed)
         let_go(timed.weights_blob)  # the engine has weights of its own
         self._program = timed
@@ -99,7 +97,7 @@ class KPURuntime:
         program = self.program
         known_mode = known_mode_of(mode)
         fed = checked_inputs(program, inputs)
-        metrics, notes = self._measured(known_mode)
+        notes = () if known_mode is SimulationMode.FUNCTIONAL else self._notes(known_mode)
         assert self._execute is not None, "load_program sets both"
         try:
             result = self._execute(fed)
@@ -108,19 +106,17 @@ class KPURuntime:
         return KPUExecutionResult(
             success=True,
             outputs=host_outputs(program, result.outputs),
-            metrics=metrics,
+            metrics=self._metrics,
             mode=known_mode,
             trace=notes
             if result.overflowed is None
             else (*notes, _overflow_text(program, result.overflowed)),
         )
 
-    def _measured(self, mode: SimulationMode) -> tuple[KPUPerformanceMetrics, tuple[str, ...]]:
-        """The metrics of a mode, and what a reader of its trace must know."""
-        if mode is SimulationMode.FUNCTIONAL:
-            return self._metrics, ()
-        metrics = simulated_metrics(self.timeline)
-        return metrics, _over_tdp(self.timeline) if mode is SimulationMode.POWER_TRACE else ()
+    def _notes(self, mode: SimulationMode) -> tuple[str, ...]:
+        """What a reader of a simulation's trace must know; LimitError where it takes too long."""
+        timeline = self.timeline
+        return _over_tdp(timeline) if mode is SimulationMode.POWER_TRACE else ()
 
     def check_tiles(self, inputs: Mapping[str, np.ndarray]) -> "TileReport":
         """Execute the tile commands of every op on the bytes of DRAM, L2 and L1, and compare each
@@ -141,8 +137,8 @@ class KPURuntime:
         """Free what the program holds; harmless when none is loaded."""
         self._program = None
         self._execute = None
-        self._metrics = KPUPerformanceMetrics()
         self._timeline = None
+        self._metrics = KPUPerformanceMetrics()
 
     @property
     def timeline(self) -> Timeline:

@@ -40,9 +40,6 @@ def sweep(
         str | None,
         typer.Option("--results", metavar="FILE", help="Kept results. Default: -o with .jsonl."),
     ] = None,
-    mode: Annotated[str, typer.Option(metavar="MODE", help="estimate or cycle_accurate.")] = (
-        "estimate"
-    ),
     search: Annotated[
         str, typer.Option(metavar="SEARCH", help="grid, random or pareto (guided).")
     ] = "grid",
@@ -83,10 +80,8 @@ def sweep(
 ) -> None:
     """Try a network on many machines; resumed, drawn as plots."""
     from kpuprof.sweep.engines import ENGINES
-    from kpuprof.sweep.result import MODES
     from kpuprof.sweep.search import SEARCHES
 
-    one_of(mode, MODES, "--mode")
     if one_of(search, SEARCHES, "--search") == "grid" and (samples, seed) != (None, None):
         raise UsageError("--samples and --seed are for --search random and pareto")
     if one_of(engine, ENGINES, "--engine") == "local" and address is not None:
@@ -107,7 +102,6 @@ def sweep(
     plan = Plan(
         space=space,
         models=read_models(model_paths, space, options),
-        mode=mode,
         search=search,
         samples=None if search == "grid" else samples or DEFAULT_SAMPLES,
         seed=seed or 0,
@@ -137,11 +131,11 @@ def _write(
     if html_path is not None:
         from kpuprof.sweep.page import page
 
-        write_file(page(rows, names, plan.mode, plan.space.base.name).encode(), html_path)
+        write_file(page(rows, names, plan.space.base.name).encode(), html_path)
     if png_path is not None:
         from kpuprof.sweep.image import image
 
-        write_file(image(rows, plan.mode), png_path)
+        write_file(image(rows), png_path)
     text = csv_text(rows, names)
     if output_path == STDIO:
         sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""What one point costs: the program tiled and placed for its machine, then estimated or simulated.
+"""What one point costs: the program tiled and placed for its machine, then simulated.
 
 The one place of kpuprof that computes: compiler and simulator are imported when it does.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from formats.errors import ConfigurationError, KPUError
 from kpuprof.sweep.area import area_proxy
-from kpuprof.sweep.result import CYCLE_ACCURATE, Figures, ProgramKey, Result, Task
+from kpuprof.sweep.result import Figures, ProgramKey, Result, Task
 
 if TYPE_CHECKING:
     from formats.config import KPUConfig
@@ -25,27 +25,25 @@ def evaluate(programs: Programs, task: Task) -> Result:
     """The result of a point; a machine that cannot hold the model is one, with its message."""
     figures, message = None, ""
     try:
-        figures = _figures(programs[task.program], task.config, task.mode)
+        figures = _figures(programs[task.program], task.config)
     except KPUError as error:
         message = " ".join(str(error).split())
     model, precision = task.program
-    return Result(task.key, model, precision.value, task.mode, dict(task.fields), figures, message)
+    return Result(task.key, model, precision.value, dict(task.fields), figures, message)
 
 
-def _figures(program: "KPUProgram", config: "KPUConfig", mode: str) -> Figures:
+def _figures(program: "KPUProgram", config: "KPUConfig") -> Figures:
     problems = config.validate()
     if problems:
         raise ConfigurationError("; ".join(problems))
     from kpuc.retile import retile
     from kpuc.tile import forget
-    from kpurun.metrics import summarize
     from kpurun.sim.timeline import simulate, simulated_metrics
 
     if next(_evaluated) % POINTS_IN_MEMORY == 0:
         forget()
     tiled = retile(program, config)
-    played = simulate(tiled) if mode == CYCLE_ACCURATE else None
-    metrics = summarize(tiled) if played is None else simulated_metrics(played)
+    metrics = simulated_metrics(simulate(tiled))
     return Figures(
         cycles=metrics.total_cycles,
         time_us=metrics.total_time_us,

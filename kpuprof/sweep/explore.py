@@ -23,7 +23,6 @@ class Plan:
 
     space: Space
     models: Sequence[Model]
-    mode: str
     search: str
     samples: int | None
     seed: int
@@ -54,8 +53,8 @@ class Plan:
 
     def task_of(self, model: Model, precision: KPUPrecision, values: Mapping[str, Value]) -> Task:
         config = self.space.config(values)
-        key = task_key(model.digests[precision], config, self.mode)
-        return Task(key, (model.label, precision), values, config, self.mode)
+        key = task_key(model.digests[precision], config)
+        return Task(key, (model.label, precision), values, config)
 
 
 def _at_once(points: Iterable[Point]) -> Batches:
@@ -109,11 +108,10 @@ def _objectives(journal: Journal, key: str) -> Objectives | None:
 
 
 def in_space(plan: Plan, results: Mapping[str, Result]) -> list[tuple[Model, Point, Result]]:
-    """The results that are of the plan's models, space and mode, in the order of its grid."""
+    """The results that are of the plan's models and space, in the order of its grid."""
     found = [
         (number, place, result)
         for result in results.values()
-        if result.mode == plan.mode
         for number, model in enumerate(plan.models)
         if (place := _place(plan, model, result)) is not None
     ]

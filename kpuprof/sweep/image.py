@@ -22,7 +22,7 @@ LAYERS = (  # whether on the front, colour, size, label; the front last, on top
 )
 
 
-def image(rows: Sequence[Row], mode: str) -> bytes:
+def image(rows: Sequence[Row]) -> bytes:
     """A line of plots per model. Our own style alone counts, whatever the user's matplotlibrc
     says."""
     models = list(dict.fromkeys(row.model for row in rows))
@@ -38,7 +38,7 @@ def image(rows: Sequence[Row], mode: str) -> bytes:
             for axes, (x, y) in zip(line, combinations(MEASURES, 2), strict=True):
                 _plot(axes, x, y, computed)
             front = sum(row.is_pareto for row in computed)
-            title = f"{model} · {mode}: {front} of {len(computed)} on the Pareto front"
+            title = f"{model}: {front} of {len(computed)} on the Pareto front"
             line[0].set_title(title.replace("$", r"\$").replace("_", " "))
         if models:
             handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -28,8 +28,8 @@ class Part:
     refused: list[tuple[str, int]]
 
 
-def page(rows: Sequence[Row], field_names: Sequence[str], mode: str, machine: str) -> str:
-    """rows: as the table has them; machine: of what does not vary; mode: how times were found."""
+def page(rows: Sequence[Row], field_names: Sequence[str], machine: str) -> str:
+    """rows: as the table has them; machine: of what does not vary."""
     parts = [part_of(model, rows) for model in dict.fromkeys(row.model for row in rows)]
     style, script = source(STYLES), source(SCRIPTS)
     template = environment().get_template("sweep.html")
@@ -37,7 +37,6 @@ def page(rows: Sequence[Row], field_names: Sequence[str], mode: str, machine: st
         template.render(
             parts=parts,
             fields=field_names,
-            mode=mode,
             machine=machine,
             results=len(rows),
             style=style,

@@ -12,7 +12,6 @@ from formats.errors import FileError
 from formats.precision import KPUPrecision
 from kpuprof.sweep.space import Value
 
-ESTIMATE, CYCLE_ACCURATE = MODES = ("estimate", "cycle_accurate")
 ProgramKey = tuple[str, KPUPrecision]  # model's label, precision
 
 
@@ -38,7 +37,6 @@ class Task:
     program: ProgramKey
     fields: Mapping[str, Value]
     config: KPUConfig
-    mode: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class Result:
     key: str
     model: str
     precision: str
-    mode: str
     fields: Mapping[str, Value]
     figures: Figures | None
     message: str = ""
@@ -59,10 +56,10 @@ class Result:
         return "refused" if self.figures is None else "ok"
 
 
-def task_key(digest: str, config: KPUConfig, mode: str) -> str:
-    """Equal for what gives equal figures: program, machine, mode and version of the toolchain."""
+def task_key(digest: str, config: KPUConfig) -> str:
+    """Equal for what gives equal figures: program, machine and version of the toolchain."""
     machine = asdict(config)
-    content = [digest, machine, mode, toolchain_version()]
+    content = [digest, machine, toolchain_version()]
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

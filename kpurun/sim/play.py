@@ -1,30 +1,33 @@
 """Tasks played on their resources: the event loop, and what one op comes to.
 
-Ops follow one another: one is dispatched when the one before has ended. Only the DRAM bus may be
-ahead, with tiles of weights that the program wants in L2 before their op begins.
+Ops are dispatched in order, each while those before it still run. What a task must wait for it
+knows (`tasks`, `interlocks`); of those that can start, one of the first op goes first.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from formats.config import KPUConfig
 from formats.program import TileConfig
 from kpurun.machine import machine_of
-from kpurun.sim.tasks import Resource, Task, Tasks, tasks_of
-from kpurun.sim.units import Arrays, Bus, Unit
+from kpurun.sim.spans import Spans
+from kpurun.sim.tasks import Queue, Resource, Task, tasks_of
+from kpurun.sim.units import Arrays, Lanes, Unit
 from kpurun.work import Work
 
 
 @dataclass(frozen=True)
 class PlayedOp:
-    """One op as it ran, in cycles from its dispatch. All zero and empty for a view.
+    """One op as it ran. All zero and empty for a view.
 
-    tasks: in program order, with their starts and ends; what was loaded ahead starts below zero.
-    compute_cycles: some array or vector unit works. While none does: dma_stall_cycles, the DRAM bus
-    works for the op; mover_stall_cycles, only the block mover does. other_cycles: nothing works for
-    the op, it is dispatched.
+    total_cycles: by how much later the program ends, so far, than before the op; the others are
+    shares of these cycles. compute_cycles: some array or vector unit works, for whichever op. While
+    none does: dma_stall_cycles, the DRAM bus works; mover_stall_cycles, only the block mover does.
+    other_cycles: nothing works, an op is dispatched.
+    tasks: in program order, with starts and ends counted from where the op's cycles begin; what
+    begins earlier, beside the ops before, starts below zero. dispatched: when it could begin.
+    working_cycles: in which arrays or lanes work for the op, in its own cycles or before.
     """
 
     tasks: tuple[Task, ...] = ()
@@ -33,6 +36,8 @@ class PlayedOp:
     dma_stall_cycles: int = 0
     mover_stall_cycles: int = 0
     other_cycles: int = 0
+    dispatched: int = 0
+    working_cycles: int = 0
 
 
 def play(work: Work, tiling: TileConfig | None, config: KPUConfig) -> PlayedOp:
@@ -41,114 +46,178 @@ def play(work: Work, tiling: TileConfig | None, config: KPUConfig) -> PlayedOp:
     return played
 
 
-def play_all(
-    ops: Iterable[Tasks], config: KPUConfig, most_ops_ahead: int = 0
-) -> Iterator[PlayedOp]:
-    """Ops one after another; each as soon as it has ended.
+def play_all(ops: Iterable[list[Task]], config: KPUConfig) -> list[PlayedOp]:
+    """Ops in their order, each dispatched as soon as there is room for it."""
+    player = _Player(config)
+    given = []
+    for position, tasks in enumerate(ops):
+        for task in tasks:
+            task.order = (position, task.order[1])
+        given.append(tasks)
+        if tasks:
+            player.dispatch(tasks)
+    player.finish()
+    return player.summaries(given)
 
-    most_ops_ahead: of any load, so that no more ops than needed are held at a time.
-    """
-    player, ops = _Player(config), iter(ops)
-    coming = deque(islice(ops, most_ops_ahead + 1))
-    while coming:
-        played = player.run(coming.popleft(), coming)
-        coming.extend(islice(ops, 1))
-        yield played
+
+class _Waiting:
+    """One of an op's queues, in front of the unit that works on it."""
+
+    def __init__(self, unit: Unit, begin: int, tasks: deque[Task]) -> None:
+        self.unit = unit
+        self.tasks = tasks
+        self._begin = begin
+        self._ended = begin  # what the first task waits for, as far as it was looked at
+        self._on_lanes: list[Task] = []  # of that, what may still take longer
+
+    def blocker(self) -> Task | None:
+        """Something that the first task waits for and that has still to be played."""
+        after = self.tasks[0].after
+        while after:
+            other = after[-1]
+            if other.end < 0:
+                return other
+            after.pop()
+            if other.queue is Queue.LANES:
+                self._on_lanes.append(other)
+            else:
+                self._ended = max(self._ended, other.end)
+        return None
+
+    def ready(self) -> int:
+        """When everything that the first task waits for has ended; nothing blocks it."""
+        return max([self._ended, *(other.end for other in self._on_lanes)])
+
+    def next(self) -> bool:
+        """Go on to the task behind the first; whether there is one."""
+        self.tasks.popleft()
+        self._ended = self._begin
+        self._on_lanes = []
+        return bool(self.tasks)
 
 
 class _Player:
-    """The machine between ops: which op it is at, and what its resources have done."""
+    """The machine: what is in flight, and what its resources have done."""
 
     def __init__(self, config: KPUConfig) -> None:
         machine = machine_of(config)
         self._dispatch_cycles = machine.dispatch_cycles
-        self._bus = Bus()
-        self._units = {
-            Resource.DMA: self._bus,
-            Resource.MOVER: Unit(),
-            Resource.COMPUTE: Arrays(machine.tiles),
+        self._ops_in_flight = config.timing.ops_in_flight
+        bus, mover, lanes = Unit(), Unit(), Lanes(machine.tiles)
+        arrays = Arrays(machine.tiles, lanes)
+        self._units: dict[Queue, Unit] = {
+            Queue.DMA_WEIGHTS: bus,
+            Queue.DMA_LOADS: bus,
+            Queue.DMA_STORES: bus,
+            Queue.MOVER_WEIGHTS: mover,
+            Queue.MOVER_LOADS: mover,
+            Queue.MOVER_STORES: mover,
+            Queue.ARRAYS: arrays,
+            Queue.LANES: lanes,
         }
-        self._position = 0
-        self._now = 0
+        self._ready: list[_Waiting] = []
+        self._blocked: dict[Task, list[_Waiting]] = defaultdict(list)  # by what they wait for
+        self._now = 0  # when the last task that was chosen could start
+        self._in_flight: deque[list[Task]] = deque()
+        self._begins: dict[int, int] = {}  # by position: when an op's commands could begin
 
-    def run(self, tasks: Tasks, coming: Iterable[Tasks]) -> PlayedOp:
-        """Play an op, and meanwhile load ahead for the coming ones."""
-        start, position = self._now, self._position
-        self._offer(tasks, position, position)
-        for place, later in enumerate(coming, position + 1):
-            self._offer(later, place, position)
-        self._position += 1
-        if not tasks.every:
-            return PlayedOp()
-        self._bus.claim(position)
-        self._run(tasks, start)
-        self._now = max(task.end for task in tasks.every)
-        self._bus.idle_until(self._now)
-        return _summary(tasks, start, self._now)
+    def dispatch(self, tasks: list[Task]) -> None:
+        """Once the op that is so many before has ended, an op's commands enter their queues."""
+        room = 0
+        if len(self._in_flight) == self._ops_in_flight:
+            oldest = self._in_flight.popleft()
+            while any(task.end < 0 for task in oldest):
+                self._advance()
+            room = max(task.end for task in oldest)
+        before = max(self._begins.values(), default=0)  # ops are dispatched one after another
+        self._begins[tasks[0].order[0]] = max(room, before) + self._dispatch_cycles
+        self._in_flight.append(tasks)
+        queues: dict[Queue, deque[Task]] = defaultdict(deque)
+        for task in tasks:
+            queues[task.queue].append(task)
+        begin = self._begins[tasks[0].order[0]]
+        for queue, waiting in queues.items():
+            self._queue(_Waiting(self._units[queue], begin, waiting))
 
-    def _offer(self, tasks: Tasks, place: int, position: int) -> None:
-        """Of the op at a place, the loads whose time comes with the op at a position."""
-        for task in tasks.ahead:
-            if place - task.ahead == position:
-                self._bus.offer(place, task)
+    def finish(self) -> None:
+        """Play everything that is still to be done."""
+        while self._ready:
+            self._advance()
+        assert not self._blocked, "tasks wait for one another"
 
-    def _run(self, tasks: Tasks, start: int) -> None:
-        """Give every task its start and end.
-
-        Of the tasks at the heads of the queues the one that can start first goes next; of two that
-        can start together, the one that was ready first.
+    def _advance(self) -> None:
+        """Of the tasks that wait for nothing but their unit, let the one work that can start first;
+        of those that could have started by now, one of the first op, the one that was ready first.
         """
-        begin = start + self._dispatch_cycles
-        queues = [(task for task in queue if task.end < 0) for queue in tasks.queues.values()]
-        heads = [next(queue, None) for queue in queues]
-        while any(head is not None for head in heads):
-            _, ready, number = min(
-                (max(ready, self._units[head.resource].free(head)), ready, number)
-                for number, head in enumerate(heads)
-                if head is not None
-                and (ready := _ready(head, start if head.ahead else begin)) is not None
+        now, chosen = min(((self._start(each), each) for each in self._ready), key=_when_and_which)
+        self._now = now
+        self._ready.remove(chosen)
+        task = chosen.tasks[0]
+        chosen.unit.run(task, chosen.ready())
+        if chosen.next():
+            self._queue(chosen)
+        for waiting in self._blocked.pop(task, ()):
+            self._queue(waiting)
+
+    def _start(self, waiting: _Waiting) -> int:
+        return max(self._now, waiting.ready(), waiting.unit.free(waiting.tasks[0]))
+
+    def _queue(self, waiting: _Waiting) -> None:
+        blocker = waiting.blocker()
+        if blocker is None:
+            self._ready.append(waiting)
+        else:
+            self._blocked[blocker].append(waiting)
+
+    def summaries(self, ops: Sequence[list[Task]]) -> list[PlayedOp]:
+        """Every op in its own cycles."""
+        busy: dict[Resource, list[tuple[int, int]]] = {resource: [] for resource in Resource}
+        for tasks in ops:
+            for task in tasks:
+                busy[task.resource].append((task.start, task.end))
+        computing = Spans(busy[Resource.COMPUTE])
+        or_dma = Spans(busy[Resource.COMPUTE] + busy[Resource.DMA])
+        or_any = Spans(busy[Resource.COMPUTE] + busy[Resource.DMA] + busy[Resource.MOVER])
+        found, start = [], 0
+        for position, tasks in enumerate(ops):
+            if not tasks:
+                found.append(PlayedOp())
+                continue
+            end = max(start, *(task.end for task in tasks))
+            computed = computing.within(start, end)
+            with_dma, with_any = or_dma.within(start, end), or_any.within(start, end)
+            found.append(
+                PlayedOp(
+                    working_cycles=_working_cycles(tasks),
+                    tasks=tuple(_since(task, start) for task in tasks),
+                    total_cycles=end - start,
+                    compute_cycles=computed,
+                    dma_stall_cycles=with_dma - computed,
+                    mover_stall_cycles=with_any - with_dma,
+                    other_cycles=end - start - with_any,
+                    dispatched=self._begins[position] - start,
+                )
             )
-            task = heads[number]
-            assert task is not None, "only tasks that are ready are chosen"
-            self._units[task.resource].run(task, ready)
-            heads[number] = next(queues[number], None)
+            start = end
+        return found
 
 
-def _ready(task: Task, gate: int) -> int | None:
-    """When everything that the task waits for has ended; None while that is not known."""
-    ready = gate
-    for other in task.after:
-        if other.end < 0:
-            return None
-        ready = max(ready, other.end)
-    return ready
+def _working_cycles(tasks: Sequence[Task]) -> int:
+    computing = [task for task in tasks if task.resource is Resource.COMPUTE]
+    if not computing:
+        return 0
+    spans = Spans((task.start, task.end) for task in computing)
+    return spans.within(0, max(task.end for task in computing))
 
 
-def _summary(tasks: Tasks, start: int, end: int) -> PlayedOp:
-    """The op in its own cycles."""
-    for task in tasks.every:
-        task.start -= start
-        task.resumed -= start
-        task.end -= start
-    total = end - start
-    computing = _busy_cycles(tasks.every, (Resource.COMPUTE,))
-    or_dma = _busy_cycles(tasks.every, (Resource.COMPUTE, Resource.DMA))
-    or_any = _busy_cycles(tasks.every, tuple(Resource))
-    return PlayedOp(
-        tasks=tuple(tasks.every),
-        total_cycles=total,
-        compute_cycles=computing,
-        dma_stall_cycles=or_dma - computing,
-        mover_stall_cycles=or_any - or_dma,
-        other_cycles=total - or_any,
-    )
+def _since(task: Task, start: int) -> Task:
+    """The task with its cycles counted from another one."""
+    task.start -= start
+    task.end -= start
+    return task
 
 
-def _busy_cycles(tasks: Iterable[Task], resources: tuple[Resource, ...]) -> int:
-    """Cycles since the op's dispatch in which at least one of the resources works for it."""
-    busy = last = 0
-    spans = ((max(t.start, t.resumed), t.end) for t in tasks if t.resource in resources)
-    for start, end in sorted(spans):
-        busy += max(0, end - max(start, last))
-        last = max(last, end)
-    return busy
+def _when_and_which(choice: tuple[int, _Waiting]) -> tuple[int, int, int, int]:
+    start, waiting = choice
+    op, number = waiting.tasks[0].order
+    return start, op, waiting.ready(), number

@@ -80,11 +80,14 @@ def _spans(timeline: Timeline, index: int) -> Iterator[tuple[int, int, float]]:
     load_pj = program.target_config.energy.program_load_pj
     rest = energy.total_pj - energy.static_pj - load_pj - sum(by_task)
     shares = _shares(played)
-    if not played.other_cycles:
+    dispatch_cycles = machine_of(program.target_config).dispatch_cycles
+    if not dispatch_cycles:
         load_pj, rest = 0.0, load_pj + rest
     elif not sum(shares):
         load_pj, rest = load_pj + rest, 0.0
-    yield start, start + max(1, machine_of(program.target_config).dispatch_cycles), load_pj
+    dispatched = start + played.dispatched
+    if dispatch_cycles:
+        yield dispatched - dispatch_cycles, dispatched, load_pj
     whole = sum(shares) or 1
     for task, pj, share in zip(played.tasks, by_task, shares, strict=True):
         if task.length:

@@ -92,19 +92,28 @@ class KPUSimulator:
             return SimulatorState(now, True, None, 0, units, 0, 0, done)
         # the last op that starts by now: those that take no time start where the next one does
         index = bisect_right(timeline.starts, now) - 1
-        played, local = timeline.played[index], now - timeline.starts[index]
-        units = dict.fromkeys(_names(), IDLE)
-        for task in reversed(running):  # what is loaded ahead gives way to the op's own
+        units = dict.fromkeys((*_names(), "dispatch"), IDLE)
+        for task in reversed(running):
             units[task.resource.name.lower()] = _described(task)
-        units["dispatch"] = timeline.ops[index].id if local < played.other_cycles else IDLE
-        begun = [task.command.step for task in played.tasks if task.start <= local]
+        dispatch_cycles = timeline.program.target_config.timing.dispatch_cycles
+        for op, start, played in zip(timeline.ops, timeline.starts, timeline.played, strict=True):
+            if 0 < start + played.dispatched - now <= dispatch_cycles and played.tasks:
+                units["dispatch"] = op.id
+        started = [
+            task.command.step
+            for task in timeline.played[index].tasks
+            if task.start + timeline.starts[index] <= now
+        ]
         return SimulatorState(
             cycle=now,
             is_complete=False,
             op=timeline.ops[index].id,
-            step=max(begun, default=0),
+            step=max(started, default=0),
             units=units,
-            l1_bytes=_l1_bytes(played, local),
+            l1_bytes=sum(
+                _l1_bytes(played, now - start)
+                for played, start in zip(timeline.played, timeline.starts, strict=True)
+            ),
             l2_bytes=self._live_l2[index],
             commands_done=done,
         )

@@ -5,16 +5,20 @@ them, and without double buffering one command follows another.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from types import MappingProxyType
+from enum import Enum, IntEnum, auto
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 from formats.config import KPUConfig
 from formats.program import MemoryType, TileConfig
 from kpurun.buffers import l1_buffers, l2_buffers
 from kpurun.compute import ArrayWork
 from kpurun.loops import resolve
+from kpurun.machine import machine_of
+from kpurun.ops.loopnest import Unit
+from kpurun.plan import plan_of
 from kpurun.tiles import Command, Compute, Load, Store, tile_commands
 from kpurun.timing import cycles, parts
 from kpurun.work import Work
@@ -33,23 +37,37 @@ class Resource(IntEnum):
     COMPUTE = 2  # arrays and vector units
 
 
+class Queue(Enum):
+    """The commands of an op wait in these: none overtakes what is in front of it, but may overtake
+    what is in another."""
+
+    DMA_WEIGHTS = auto()
+    DMA_LOADS = auto()
+    DMA_STORES = auto()
+    MOVER_WEIGHTS = auto()
+    MOVER_LOADS = auto()
+    MOVER_STORES = auto()
+    ARRAYS = auto()
+    LANES = auto()
+
+
 @dataclass(eq=False)
 class Task:
     """A command that may start when all in `after` have ended; start and end in cycles of its op,
-    -1 until it is played. parts: what it deals over the arrays if it need not have them all. ahead:
-    how many ops before its own it may run, where others may interrupt it.
+    -1 until it is played. parts: what it deals over the arrays if it need not have them all.
+    touched: the copies of buffers that it fills, reads or empties, and which filling of them.
     """
 
     command: Command
     resource: Resource
+    queue: Queue
     length: int
     parts: ArrayWork | None = None
-    ahead: int = 0
     after: list["Task"] = field(default_factory=list)
+    touched: list[tuple[Place, int]] = field(default_factory=list)
+    order: tuple[int, int] = (0, 0)  # of its op in the program, its own in the op
     start: int = -1
     end: int = -1
-    done: int = 0  # cycles of a load ahead, before its op began
-    resumed: int = -1  # when the rest of it began
 
     @property
     def adds_up(self) -> bool:
@@ -57,71 +75,62 @@ class Task:
         return isinstance(self.command, Compute) and not self.command.place.is_first
 
 
-@dataclass
-class Tasks:
-    """All tasks of an op, in program order, and in queues whose tasks start in order."""
+class _Priced(NamedTuple):
+    """What a task begins with."""
 
-    every: list[Task] = field(default_factory=list)
-    ahead: list[Task] = field(default_factory=list)  # that may run before their op
-    queues: dict[tuple[Resource, type[Command]], list[Task]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-
-    def add(self, task: Task) -> Task:
-        """Append a task to its queue: loads and stores of a resource overtake each other."""
-        self.every.append(task)
-        if task.ahead:
-            self.ahead.append(task)
-        self.queues[task.resource, type(task.command)].append(task)
-        return task
+    command: Command
+    resource: Resource
+    queue: Queue
+    length: int
+    parts: ArrayWork | None
 
 
-def tasks_of(
-    work: Work,
-    tiling: TileConfig | None,
-    config: KPUConfig,
-    ahead: Mapping[str, int] = MappingProxyType({}),
-) -> Tasks:
-    """The tasks of one op; none for a view.
-
-    ahead: tensor id -> how many ops before this one its first tiles may be loaded into L2.
-    """
+def tasks_of(work: Work, tiling: TileConfig | None, config: KPUConfig) -> list[Task]:
+    """The tasks of one op in program order; none for a view."""
     loops = resolve(work.nest, tiling)
+    tasks = [
+        Task(*priced, order=(0, number))
+        for number, priced in enumerate(_priced_commands(work, tiling, config))
+    ]
     if loops.copies == 1 and loops.is_split:
-        return _one_by_one(tile_commands(work, tiling), config)
-    walk = _Walk(work, tiling, config, ahead)
-    for command in tile_commands(work, tiling):
-        walk.add(command)
-    return walk.tasks
-
-
-def _one_by_one(commands: Iterable[Command], config: KPUConfig) -> Tasks:
-    tasks = Tasks()
-    for command in commands:
-        before = tasks.every[-1:]
-        tasks.add(Task(command, _resource(command), cycles(command, config), after=list(before)))
+        for before, task in pairwise(tasks):
+            task.after.append(before)
+        return tasks
+    walk = _Walk(work, tiling)
+    for task in tasks:
+        walk.add(task)
     return tasks
 
 
-def _resource(command: Command) -> Resource:
+def _priced_commands(work: Work, tiling: TileConfig | None, config: KPUConfig) -> Sequence[_Priced]:
+    """Once for all the places at which a compiler looks at the same op in the same tiles."""
+    memo, key = plan_of(work).memo, (_priced_commands, repr(tiling), machine_of(config))
+    if key not in memo:
+        memo[key] = [_priced(command, work, config) for command in tile_commands(work, tiling)]
+    return cast(Sequence[_Priced], memo[key])
+
+
+def _priced(command: Command, work: Work, config: KPUConfig) -> _Priced:
+    length, dealt = cycles(command, config), parts(command, config)
     if isinstance(command, Compute):
-        return Resource.COMPUTE
-    return Resource.DMA if DRAM in (command.source, command.target) else Resource.MOVER
+        queue = Queue.LANES if command.shape.unit is Unit.VECTOR else Queue.ARRAYS
+        return _Priced(command, Resource.COMPUTE, queue, length, dealt)
+    is_dma = DRAM in (command.source, command.target)
+    resource = Resource.DMA if is_dma else Resource.MOVER
+    if isinstance(command, Store):
+        queue = Queue.DMA_STORES if is_dma else Queue.MOVER_STORES
+        return _Priced(command, resource, queue, length, dealt)
+    if work.reads[command.operand].is_weight:
+        queue = Queue.DMA_WEIGHTS if is_dma else Queue.MOVER_WEIGHTS
+    else:
+        queue = Queue.DMA_LOADS if is_dma else Queue.MOVER_LOADS
+    return _Priced(command, resource, queue, length, dealt)
 
 
 class _Walk:
     """What the buffers hold while the commands are listed, and who still uses it."""
 
-    def __init__(
-        self,
-        work: Work,
-        tiling: TileConfig | None,
-        config: KPUConfig,
-        ahead: Mapping[str, int],
-    ) -> None:
-        self.tasks = Tasks()
-        self._ahead = ahead
-        self._config = config
+    def __init__(self, work: Work, tiling: TileConfig | None) -> None:
         self._results = range(len(work.reads), len(work.reads) + len(work.writes))
         self._copies: dict[Place, int] = {
             (buffer.memory_type, buffer.operand): buffer.copies
@@ -135,17 +144,15 @@ class _Walk:
         self._pieces: dict[int, list[Task]] = defaultdict(list)  # L1 stores of the L2 tile
         self._computed: Task | None = None
 
-    def add(self, command: Command) -> None:
+    def add(self, task: Task) -> None:
         """The next command in program order."""
-        length, dealt = cycles(command, self._config), parts(command, self._config)
-        task = Task(command, _resource(command), length, dealt)
+        command = task.command
         if isinstance(command, Load):
             self._load(command, task)
         elif isinstance(command, Compute):
             self._compute(command, task)
         else:
             self._store(command, task)
-        self.tasks.add(task)
 
     def _load(self, command: Load, task: Task) -> None:
         """Into a copy of the buffer that all users of its last content have left."""
@@ -153,11 +160,10 @@ class _Walk:
         earlier, copies = self._fills[place], self._copies[place]
         if len(earlier) >= copies:
             task.after += self._users[earlier[-copies]]
-        elif command.target is L2:
-            task.ahead = self._ahead.get(command.tensor_id, 0)
-        staged = self._held.get((command.source, command.operand))
-        if staged is not None:
-            self._use(staged, task)
+        task.touched.append((place, len(earlier)))
+        source = (command.source, command.operand)
+        if source in self._held:
+            self._use(source, task)
         earlier.append(task)
         self._held[place] = task
 
@@ -166,6 +172,7 @@ class _Walk:
         self._use_l1(task)
         for number in self._results if command.place.is_last else ():
             self._wait_for_room((L1, number), task)
+            self._touch_result((L1, number), task)
         self._computed = task
 
     def _store(self, command: Store, task: Task) -> None:
@@ -179,17 +186,26 @@ class _Walk:
             else:
                 self._use_l1(task)
             self._wait_for_room((L2, number), task)
+            self._touch_result((L2, number), task)
             self._pieces[number].append(task)
+        self._touch_result((command.source, number), task)
         self._gone[command.source, number].append(task)
 
     def _use_l1(self, task: Task) -> None:
-        for (memory, _), fill in self._held.items():
-            if memory is L1:
-                self._use(fill, task)
+        for place in self._held:
+            if place[0] is L1:
+                self._use(place, task)
 
-    def _use(self, fill: Task, user: Task) -> None:
+    def _use(self, place: Place, user: Task) -> None:
+        fill = self._held[place]
         user.after.append(fill)
+        user.touched.append((place, len(self._fills[place]) - 1))
         self._users[fill].append(user)
+
+    def _touch_result(self, place: Place, task: Task) -> None:
+        """The copy of a result's buffer, where it has one there, that is emptied next."""
+        if place in self._copies:
+            task.touched.append((place, len(self._gone[place])))
 
     def _wait_for_room(self, place: Place, task: Task) -> None:
         """Where the operand has a buffer there: until one of its copies has been emptied."""

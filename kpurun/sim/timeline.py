@@ -1,16 +1,18 @@
 """A whole program played: its ops one after another, every command with its cycles."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from formats.errors import LimitError
 from formats.profile import KPUPerformanceMetrics
 from formats.program import KPUOp, KPUProgram
-from kpurun.metrics import estimates, planned_ops, summarize
+from kpurun.metrics import estimates, summarize
+from kpurun.sim.interlocks import Interlocks
 from kpurun.sim.play import PlayedOp, play_all
 from kpurun.sim.tasks import Task, tasks_of
 from kpurun.timing import OpEstimate
+from kpurun.work import work_of
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,24 @@ class Timeline:
 def simulate(program: KPUProgram, max_cycles: int | None = None) -> Timeline:
     """The program on its own machine. LimitError where it takes more than `max_cycles`."""
     ops = tuple(program.get_ops_in_order())
-    config = program.target_config
-    played: list[PlayedOp] = []
-    costs: list[OpEstimate] = []
-    now = 0
-    planned, table = planned_ops(program), estimates(program)
-    tasks = (tasks_of(each.work, each.tiling, config, each.ahead) for each in planned)
-    most_ahead = max((buffer.prefetch_ops for buffer in program.buffers), default=0)
-    for op, each in zip(ops, play_all(tasks, config, most_ahead), strict=True):
-        played.append(each)
-        costs.append(_as_played(table[op.id], each))
-        now += each.total_cycles
-        if max_cycles is not None and now > max_cycles:
-            raise LimitError(f"op {op.name or op.id} ends in cycle {now:,}, beyond {max_cycles:,}")
-    starts = accumulate((each.total_cycles for each in played[:-1]), initial=0)
-    return Timeline(program, ops, tuple(played), tuple(costs), tuple(starts) if ops else ())
+    played = play_all(_tasks(program, ops), program.target_config)
+    ends = list(accumulate(each.total_cycles for each in played))
+    for op, end in zip(ops, ends, strict=True):
+        if max_cycles is not None and end > max_cycles:
+            raise LimitError(f"op {op.name or op.id} ends in cycle {end:,}, beyond {max_cycles:,}")
+    alone = estimates(program)
+    costs = [_as_played(alone[op.id], each) for op, each in zip(ops, played, strict=True)]
+    starts = [0, *ends][: len(ops)]
+    return Timeline(program, ops, tuple(played), tuple(costs), tuple(starts))
+
+
+def _tasks(program: KPUProgram, ops: Sequence[KPUOp]) -> Iterator[list[Task]]:
+    interlocks = Interlocks(program)
+    for op in ops:
+        work = work_of(program, op)
+        tasks = tasks_of(work, op.tiling, program.target_config)
+        interlocks.add(op, work, tasks)
+        yield tasks
 
 
 def _as_played(estimate: OpEstimate, played: PlayedOp) -> OpEstimate:
@@ -62,6 +67,7 @@ def _as_played(estimate: OpEstimate, played: PlayedOp) -> OpEstimate:
         compute_cycles=played.compute_cycles,
         memory_stall_cycles=played.dma_stall_cycles + played.mover_stall_cycles,
         other_cycles=played.other_cycles,
+        working_cycles=played.working_cycles,
     )
 
 

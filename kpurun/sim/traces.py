@@ -30,8 +30,8 @@ def traces(timeline: Timeline, limit: int, with_power: bool) -> Traces:
 
     command: op (its index in scheduled order), kind (of COMMAND_KINDS), step (which L1 tile),
     start_cycle, end_cycle (half-open), bytes, and operand: which of the op's reads, or of its
-    results, moves (-1 of a compute). busy_from_cycle: from when on it works without interruption
-    (a load ahead of its op may have begun before).
+    results, moves (-1 of a compute). busy_from_cycle: from when on it works without interruption,
+    which is from its start.
     power: start_cycle, watts (until the next row's start).
     """
     rows = [_row(timeline, index, task) for index, task in islice(timeline.tasks(), limit)]
@@ -88,7 +88,7 @@ def _row(timeline: Timeline, index: int, task: Task) -> tuple[int, ...]:
         start + task.start,
         start + task.end,
         moved_bytes,
-        start + max(task.start, task.resumed),
+        start + task.start,
     )
 
 

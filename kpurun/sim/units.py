@@ -1,7 +1,8 @@
 """What works on tasks: the DRAM bus and the block mover one at a time, the arrays on parts of
-several."""
+several, the vector units on one, beside what drains from the arrays."""
 
 import heapq
+from math import ceil
 
 from kpurun.compute import ArrayWork
 from kpurun.sim.tasks import Task
@@ -23,54 +24,43 @@ class Unit:
         task.end = self._free = task.start + task.length
 
 
-class Bus(Unit):
-    """The DRAM bus: while it has nothing to do for the op that runs, it loads ahead for later ones,
-    of which the next op comes first. Loading ahead gives way between any two bursts."""
+class Lanes(Unit):
+    """All vector units together. What drains from the arrays takes its lanes first: a vector tile
+    takes longer by that."""
 
-    def __init__(self) -> None:
+    def __init__(self, tiles: int) -> None:
         super().__init__()
-        self._ahead: list[tuple[int, int, Task]] = []  # a heap by position of the op, then turn
-        self._turn = 0
-
-    def offer(self, position: int, task: Task) -> None:
-        """Work that may be done from now on, of the op at a position."""
-        heapq.heappush(self._ahead, (position, self._turn, task))
-        self._turn += 1
-
-    def claim(self, position: int) -> None:
-        """What is left of an op's loads ahead waits no longer: the op has begun."""
-        while self._ahead and self._ahead[0][0] <= position:
-            heapq.heappop(self._ahead)
+        self._tiles = tiles
+        self._last: Task | None = None
+        self._draining: list[tuple[int, int, float]] = []  # start, end, cycles of all lanes
 
     def run(self, task: Task, ready: int) -> None:
-        start = max(ready, self._free)
-        self.idle_until(start)
-        task.start = start if task.start < 0 else task.start
-        task.resumed = start
-        task.end = self._free = start + task.length - task.done
+        super().run(task, ready)
+        self._draining = [each for each in self._draining if each[1] > task.start]
+        taken = sum(_within(each, task.start, task.end) for each in self._draining)
+        self._lengthen(task, taken)
+        self._last = task
 
-    def idle_until(self, cycle: int) -> None:
-        """Load ahead until then."""
-        while self._ahead and self._free < cycle:
-            task = self._ahead[0][2]
-            if task.start < 0:
-                task.start = self._free
-            worked = min(cycle - self._free, task.length - task.done)
-            task.done += worked
-            self._free += worked
-            if task.done == task.length:
-                task.end = self._free
-                heapq.heappop(self._ahead)
-        self._free = max(self._free, cycle)
+    def drain(self, task: Task, work: ArrayWork) -> None:
+        """An array tile has begun: its results pass through the lanes until it ends."""
+        drained = task.start, task.end, work.parts * work.drain_cycles / self._tiles
+        self._draining.append(drained)
+        if self._last is not None and self._last.end > task.start:
+            self._lengthen(self._last, _within(drained, self._last.start, self._last.end))
+
+    def _lengthen(self, task: Task, cycles: float) -> None:
+        task.end += ceil(cycles)
+        self._free = task.end
 
 
 class Arrays(Unit):
     """The compute tiles. Parts of a systolic tile go to whichever array is free first, also while
-    others still work on the tile before; vector work, and tiles that must not overlap, take all."""
+    others still work on the tile before; tiles that must not overlap take all."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, lanes: Lanes) -> None:
         super().__init__()  # when everything that was begun has ended
         self._arrays = [0] * count  # a heap of when each can take another part
+        self._lanes = lanes
 
     def free(self, task: Task) -> int:
         return self._arrays[0] if task.parts else self._free
@@ -87,6 +77,7 @@ class Arrays(Unit):
         if task.adds_up:
             task.end = max(task.end, before + work.drain_cycles)
         self._free = max(before, task.end)
+        self._lanes.drain(task, work)
 
     def _deal(self, work: ArrayWork, ready: int) -> int:
         """Start of the last part. Reads beside the arrays hold all of them up."""
@@ -107,3 +98,9 @@ class Arrays(Unit):
         start = max(ready, self._arrays[0])
         heapq.heapreplace(self._arrays, start + each)
         return start
+
+
+def _within(drained: tuple[int, int, float], start: int, end: int) -> float:
+    """The part of a drain that falls into some cycles, as if it were even."""
+    first, last, cycles = drained
+    return cycles * max(0, min(last, end) - max(first, start)) / max(1, last - first)

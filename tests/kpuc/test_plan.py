@@ -11,10 +11,10 @@ from formats.errors import MemoryError
 from formats.precision import KPUPrecision
 from formats.program import KPUProgram, MemoryType
 from formats.verify import problems
-from kpuc.compiler import compile_graph
+from kpuc.compiler import SIZE, compile_graph
 from kpuc.graph import Graph
 from kpurun.buffers import l1_buffers, l2_buffers
-from kpurun.metrics import summarize
+from kpurun.metrics import estimates
 from kpurun.tiles import tiling_problems
 from kpurun.work import work_of
 from tests.kpuc.passes.draft import Draft
@@ -56,8 +56,8 @@ def test_the_program_is_well_formed_on_machines_of_any_size(config):
 
 
 @pytest.mark.parametrize("config", SMALL_MACHINES, ids=lambda c: f"L2={c.memory.sram_l2_bytes}")
-def test_peak_l2_is_within_a_tenth_of_the_largest_live_set(config):
-    program = compiled(residual_network(), config)
+def test_where_size_matters_peak_l2_is_within_a_tenth_of_the_largest_live_set(config):
+    program = compile_graph(residual_network(), config, KPUPrecision.FP16, optimise_for=SIZE)
     assert program.live_set_bound_bytes <= program.peak_sram_bytes
     assert program.peak_sram_bytes <= 1.1 * program.live_set_bound_bytes
 
@@ -81,7 +81,8 @@ def test_less_l2_costs_dram_traffic_and_never_gains_cycles():
     large, small = (
         compiled(residual_network(), config) for config in (machine(), SMALL_MACHINES[2])
     )
-    assert summarize(small).dram_reads_bytes > summarize(large).dram_reads_bytes
+    reads = [sum(e.dram_read_bytes for e in estimates(each).values()) for each in (small, large)]
+    assert reads[0] > reads[1]
     assert small.estimated_total_cycles >= large.estimated_total_cycles
 
 
@@ -153,7 +154,7 @@ def test_any_network_fits_or_says_that_it_does_not(graph, l1_kib, more_l2_kib):
         event("does not fit")
         return
     assert problems(program) == []
-    assert program.peak_sram_bytes <= 1.1 * program.live_set_bound_bytes
+    assert program.peak_sram_bytes <= config.memory.sram_l2_bytes
 
 
 def test_the_plan_is_the_same_every_time():

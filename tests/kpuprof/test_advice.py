@@ -18,7 +18,6 @@ from kpuprof.advice import advise
 from kpuprof.cli import app
 from kpuprof.remedies import changes_of, remedies
 from kpuprof.trials import base_of, tried
-from kpurun.metrics import summarize
 from kpurun.sim.timeline import simulate, simulated_metrics
 from tests.kpuc.passes.draft import Draft
 from tests.kpuprof.simulated import played
@@ -52,11 +51,7 @@ def test_a_profile_of_another_version_is_named():
 def test_a_trial_is_the_simulation_of_the_program_for_that_machine(mode):
     config = changed(played().program.target_config, "memory.dram_bandwidth_gbps", "6.4")
     program = retile(played().program, config)
-    metrics = (
-        summarize(program)
-        if mode is SimulationMode.FUNCTIONAL
-        else simulated_metrics(simulate(program))
-    )
+    metrics = simulated_metrics(simulate(program))
     found = tried(played(mode), "slow", config)
     assert found.totals["total_cycles"] == metrics.total_cycles
     assert found.totals["total_energy_uj"] == metrics.total_energy_uj

@@ -12,13 +12,15 @@ from kpuc.compiler import compile_graph
 from kpuprof.bound import bound_cycles
 from kpuprof.rows import op_rows
 from kpurun.metrics import bound_cycles as bound_of_the_machine
-from kpurun.metrics import summarize
+from kpurun.metrics import estimates, summarize
 from tests.kpuc.passes.draft import Draft
 from tests.kpuprof.simulated import played
 
 
 def profile_of(program):
-    return Profile(program, SimulationMode.FUNCTIONAL, summarize(program), {}, {})
+    return Profile(
+        program, SimulationMode.FUNCTIONAL, summarize(program, estimates(program)), {}, {}
+    )
 
 
 def convolutions(groups):

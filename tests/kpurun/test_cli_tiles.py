@@ -9,7 +9,7 @@ import pytest
 from formats.console import run
 from formats.container import save
 from kpurun.cli import app
-from kpurun.engine.tiled.places import Slots
+from kpurun.slots import Slots
 from tests.kpurun.tiled_programs import residual_block
 
 

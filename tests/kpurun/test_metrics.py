@@ -56,7 +56,7 @@ def program() -> KPUProgram:
 
 @pytest.fixture(scope="module")
 def metrics(program) -> KPUPerformanceMetrics:
-    return summarize(program)
+    return summarize(program, estimates(program))
 
 
 def test_every_field_is_filled(metrics):
@@ -108,7 +108,7 @@ def test_lanes_that_take_no_time_do_not_count():
     folded = replace(config.timing, overlap_folds=False)
     program = replace(program, target_config=replace(config, compute=few, timing=folded))
 
-    (row,) = summarize(program).op_metrics.values()
+    (row,) = summarize(program, estimates(program)).op_metrics.values()
 
     assert row["lane_ops"] > row["cycles"]
     assert 0 < row["utilization"] <= 1
@@ -134,7 +134,10 @@ def test_every_op_pays_for_its_own_precision(program):
     """Multiply-accumulates in INT8 take 0.25 pJ instead of 0.4 pJ and fewer cycles of an array."""
     conv, *rest = program.ops
     mixed = replace(program, ops=(replace(conv, precision=KPUPrecision.INT8), *rest))
-    before, after = summarize(program).op_metrics, summarize(mixed).op_metrics
+    before, after = (
+        summarize(program, estimates(program)).op_metrics,
+        summarize(mixed, estimates(mixed)).op_metrics,
+    )
     macs = before["conv"]["macs"]
     constants = program.target_config.energy
     assert before["conv"]["mac_pj"] == pytest.approx(macs * constants.mac_fp16_pj)
@@ -147,7 +150,8 @@ def test_utilisation_is_of_the_peak_of_each_op(program, metrics):
     config = program.target_config
     machine = machine_of(config)
     conv, *rest = program.ops
-    mixed = summarize(replace(program, ops=(replace(conv, precision=KPUPrecision.INT8), *rest)))
+    other = replace(program, ops=(replace(conv, precision=KPUPrecision.INT8), *rest))
+    mixed = summarize(other, estimates(other))
     cycles = machine.macs(KPUPrecision.INT8).time(int(metrics.op_metrics["conv"]["macs"]))
     cycles += machine.macs(KPUPrecision.FP16).time(int(metrics.op_metrics["scores"]["macs"]))
     assert mixed.compute_utilization == pytest.approx(cycles / mixed.total_cycles)
@@ -173,7 +177,7 @@ def test_l2_is_used_while_its_tensors_live(program):
 def test_an_empty_program_idles():
     builder = ProgramBuilder()
     program = builder.program(builder.input("x", (2, 3)))
-    metrics = summarize(program)
+    metrics = summarize(program, estimates(program))
     assert metrics.total_cycles == 0
     assert metrics.average_power_watts == program.target_config.compute.idle_watts
     assert {len(column) for column in events(program, metrics).values()} == {0}

@@ -12,7 +12,7 @@ from formats.precision import DType, KPUPrecision
 from formats.program import KPUProgram, MemoryType, TileConfig
 from kpurun.engine.tiled import check_tiles
 from kpurun.engine.tiled.kernels import KERNELS
-from kpurun.metrics import summarize
+from kpurun.metrics import estimates, summarize
 from kpurun.ops import OPS
 from tests.kpurun.coded_programs import coded, in_posits
 from tests.kpurun.programs import ProgramBuilder
@@ -145,7 +145,7 @@ def in_tiles(double_buffer: bool) -> tuple[KPUProgram, dict[str, np.ndarray]]:
 def test_the_bytes_that_are_moved_are_those_of_the_estimate(double_buffer):
     program, inputs = in_tiles(double_buffer)
     moved = check_tiles(program, inputs).moved_bytes
-    metrics = summarize(program)
+    metrics = summarize(program, estimates(program))
     assert moved[DRAM, L2] == metrics.dram_reads_bytes
     assert moved[L2, DRAM] == metrics.dram_writes_bytes
 

@@ -10,9 +10,9 @@ from formats.errors import CheckError
 from formats.program import KPUProgram, MemoryType
 from kpurun.compute import Place
 from kpurun.engine.tiled import check_tiles
-from kpurun.engine.tiled.places import Slots
 from kpurun.ops import OPS
 from kpurun.ops.loopnest import Access, Axis
+from kpurun.slots import Slots
 from kpurun.tiles import Command, Compute, Load, Store, tile_commands
 from tests.kpurun.tiled_programs import INPUTS, residual_block, tiled
 

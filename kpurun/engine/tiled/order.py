@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from formats.program import MemoryType
-from kpurun.engine.tiled.places import Places, Side
 from kpurun.loops import Block, Loops, all_tiles
 from kpurun.plan import Plan
+from kpurun.slots import Places, Side
 from kpurun.tiles import Command, Compute, Load, Store
 
 L1, L2, DRAM = MemoryType.SRAM_L1, MemoryType.SRAM_L2, MemoryType.DRAM

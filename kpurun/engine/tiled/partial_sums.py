@@ -8,7 +8,7 @@ from formats.errors import CheckError
 from formats.program import KPUOp, KPUProgram, MemoryType
 from kpurun.engine.storage import multiplies_codes
 from kpurun.engine.tiled.memory import Held, Memories, Positions, hold
-from kpurun.engine.tiled.places import Slots
+from kpurun.slots import Slots
 
 Join = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

@@ -26,13 +26,13 @@ from kpurun.engine.tiled.moves import picked_positions
 from kpurun.engine.tiled.operands import touched
 from kpurun.engine.tiled.order import Fill, Step, Task, played, tasks_of
 from kpurun.engine.tiled.partial_sums import PartialSums
-from kpurun.engine.tiled.places import Side, places_of
 from kpurun.engine.tiled.tile import Tile, encoded
 from kpurun.loops import Block, all_tiles, resolve
 from kpurun.ops import OPS
 from kpurun.ops.loopnest import Unit
 from kpurun.ops.opdef import complete
 from kpurun.plan import OperandPlan, plan_of
+from kpurun.slots import Side, places_of
 from kpurun.tiles import Command, Load, Store
 from kpurun.transfer import physical_order
 from kpurun.work import Work, work_of

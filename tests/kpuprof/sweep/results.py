@@ -19,4 +19,4 @@ def figures(time_us=1.0, energy_uj=1.0, area=1.0):
 def result(key, objectives=(1.0, 1.0, 1.0), model="net", **fields):
     own = None if objectives is None else figures(*objectives)
     message = "SRAM memory exceeded" if own is None else ""
-    return Result(key, model, "int8", "estimate", fields or {"a.b": 1}, own, message)
+    return Result(key, model, "int8", fields or {"a.b": 1}, own, message)

@@ -1,7 +1,6 @@
 """`kpuprof sweep` as a user meets it: the table, what is kept, and every mistake."""
 
 import csv
-import json
 
 import pytest
 
@@ -12,8 +11,7 @@ from kpuc.retile import retile
 from kpuprof.cli import app
 from kpuprof.sweep import engines, evaluate
 from kpuprof.sweep.area import area_proxy
-from kpurun.metrics import summarize
-from kpurun.sim.timeline import simulate
+from kpurun.sim.timeline import simulate, simulated_metrics
 
 COLUMNS = (
     "model precision memory.dram_bytes memory.dram_bandwidth_gbps compute.compute_tiles cycles "
@@ -57,7 +55,7 @@ def test_a_row_says_what_the_program_costs_on_its_machine(sweep, folder, program
     assert len(table) == 8
     for row in table[4:]:
         tiled = retile(program, machine(row))
-        metrics = summarize(tiled)
+        metrics = simulated_metrics(simulate(tiled))
         assert row["model"] == "net"
         assert row["precision"] == "fp16"
         assert int(row["cycles"]) == metrics.total_cycles
@@ -84,13 +82,6 @@ def test_the_front_is_marked(sweep, folder):
     assert sweep() == 0
     marked = [row for row in rows(folder) if row["is_pareto"] == "true"]
     assert {row["memory.dram_bandwidth_gbps"] for row in marked} == {"25.6"}
-
-
-def test_simulated_cycles_are_those_of_the_simulator(sweep, folder, program):
-    assert sweep("--mode", "cycle_accurate") == 0
-    for row in rows(folder)[4:]:
-        played = simulate(retile(program, machine(row)))
-        assert int(row["cycles"]) == played.total_cycles
 
 
 def test_what_is_there_is_not_computed_again(sweep, folder, monkeypatch):
@@ -126,14 +117,6 @@ def test_results_of_other_machines_are_kept_and_not_shown(sweep, folder, capsys)
     assert len(rows(folder)) == 4
     assert len(lines(folder)) == 8
     assert "4 in" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_another_mode_computes_anew(sweep, folder):
-    assert sweep() == 0
-    assert sweep("--mode", "cycle_accurate") == 0
-    assert [json.loads(line)["mode"] for line in lines(folder)] == (
-        8 * ["estimate"] + 8 * ["cycle_accurate"]
-    )
 
 
 @pytest.mark.parametrize("search", ["random", "pareto"])
@@ -179,7 +162,6 @@ def test_the_table_goes_to_stdout_and_keeps_nothing(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mode", "fast"], "--mode"),
         (["--search", "greedy"], "--search"),
         (["--engine", "dask"], "--engine"),
         (["--samples", "5"], "--samples and --seed are for"),

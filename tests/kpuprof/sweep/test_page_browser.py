@@ -25,7 +25,7 @@ def open_sweep(open_html):  # noqa: F811
     """A function that opens the page of results."""
 
     def open_it(rows=ROWS, machine="swkpu-v1", **how):
-        return open_html(page(rows, ["memory.sram_l2_bytes"], "estimate", machine), **how)
+        return open_html(page(rows, ["memory.sram_l2_bytes"], machine), **how)
 
     return open_it
 

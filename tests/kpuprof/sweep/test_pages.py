@@ -23,7 +23,7 @@ ROWS = [
 
 
 def written(rows=ROWS):
-    return page(rows, ["a.b"], "estimate", "swkpu-v1")
+    return page(rows, ["a.b"], "swkpu-v1")
 
 
 def test_the_page_loads_nothing_and_allows_its_own_style_and_script_alone():
@@ -59,15 +59,15 @@ def test_the_table_lists_the_front_and_why_machines_were_refused():
 
 def test_a_name_cannot_leave_its_place():
     row = Row(HOSTILE, result("1", (1.0, 1.0, 1.0), precision=HOSTILE), True)
-    assert HOSTILE not in page([row], ["precision"], "estimate", HOSTILE)
+    assert HOSTILE not in page([row], ["precision"], HOSTILE)
 
 
 @pytest.mark.parametrize("rows", [[], [Row("net", result("1", None), False)]])
 def test_a_sweep_without_figures_has_a_page_and_an_image(rows):
     assert "</html>" in written(rows)
-    assert image(rows, "estimate").startswith(b"\x89PNG")
+    assert image(rows).startswith(b"\x89PNG")
 
 
 def test_the_same_results_give_the_same_bytes():
     assert written() == written()
-    assert image(ROWS, "estimate") == image(ROWS, "estimate")
+    assert image(ROWS) == image(ROWS)

@@ -15,8 +15,8 @@ TWO_STEPS = PowerTrace(np.array([0, 10, 20, 40]), np.array([1.0, 6.0, 5.5, 2.0])
 
 @pytest.mark.parametrize(
     "program",
-    [classifier(), two_convolutions(), two_convolutions(prefetch_ops=2)],
-    ids=["untiled", "in turn", "ahead"],
+    [classifier(), two_convolutions(), two_convolutions(apart=False)],
+    ids=["untiled", "apart", "in the same bytes"],
 )
 def test_the_trace_integrates_to_the_energy_of_the_table(program):
     timeline = simulate(program)

@@ -8,7 +8,7 @@ from formats.errors import UsageError
 from kpurun import KPUSimulator
 from tests.kpurun.sim.machines import two_convolutions
 
-PROGRAM = two_convolutions(prefetch_ops=2)
+PROGRAM = two_convolutions()
 
 
 def whole():
@@ -49,7 +49,7 @@ def test_an_op_begins_with_its_dispatch():
     assert state.units["compute"] == "idle"
 
 
-def test_what_comes_ahead_is_seen_while_the_op_before_runs():
+def test_weights_of_the_next_op_come_while_the_op_before_runs():
     simulator = KPUSimulator(PROGRAM)
     seen = set()
     while (state := simulator.step(20)).op == "conv_0":

@@ -3,7 +3,7 @@
 import pytest
 
 from formats.errors import LimitError
-from kpurun.metrics import estimates, summarize
+from kpurun.metrics import estimates
 from kpurun.sim.tasks import Resource
 from kpurun.sim.timeline import simulate, simulated_metrics
 from kpurun.tiles import Load
@@ -11,8 +11,8 @@ from tests.kpurun.programs import classifier
 from tests.kpurun.sim.machines import two_convolutions
 
 PROGRAMS = {
-    "in turn": two_convolutions,
-    "ahead": lambda: two_convolutions(prefetch_ops=2),
+    "apart": two_convolutions,
+    "in the same bytes": lambda: two_convolutions(apart=False),
     "untiled": classifier,
 }
 
@@ -54,11 +54,12 @@ def test_two_simulations_are_the_same(program):
     assert one == other
 
 
-def test_the_estimate_is_no_more_and_all_commands_one_by_one_no_less(program):
+def test_all_commands_one_by_one_take_no_less_and_no_op_alone_more(program):
     timeline = simulate(program)
     dispatch = program.target_config.timing.dispatch_cycles
     serial = sum(task.length for _, task in timeline.tasks()) + dispatch * len(timeline.ops)
-    assert summarize(program).total_cycles <= timeline.total_cycles <= serial
+    alone = max(each.total_cycles for each in estimates(program).values())
+    assert alone <= timeline.total_cycles <= serial
 
 
 def test_the_same_bytes_move_as_estimated(program):
@@ -68,20 +69,12 @@ def test_the_same_bytes_move_as_estimated(program):
         assert row["l2_write_bytes"] == table[op_id].l2_write_bytes
 
 
-def test_weights_come_while_the_op_before_runs_if_the_program_says_so():
-    in_turn, ahead = simulate(two_convolutions()), simulate(two_convolutions(prefetch_ops=2))
-    begins = ahead.starts[2]
-    (first_start, first_end), (second_start, _) = loads_of(ahead, "w2")
-    assert first_start < first_end < begins
-    assert second_start < begins  # one for each of the two copies
-    assert ahead.total_cycles < in_turn.total_cycles
-
-
-def test_only_the_loads_ahead_and_nothing_of_the_op_before_change_places():
-    in_turn, ahead = simulate(two_convolutions()), simulate(two_convolutions(prefetch_ops=2))
-    assert [task.start for task in ahead.played[0].tasks] == [
-        task.start for task in in_turn.played[0].tasks
-    ]
+def test_weights_come_while_the_op_before_runs_where_their_bytes_are_free():
+    free, taken = (simulate(two_convolutions(apart=apart)) for apart in (True, False))
+    for timeline in (free, taken):
+        first_end = max(task.end for task in timeline.played[0].tasks)
+        (start, _), *_ = loads_of(timeline, "w2")
+        assert (start < first_end) == (timeline is free)
 
 
 def test_too_many_cycles_are_refused_by_the_op_that_ends_beyond(program):
