@@ -21,8 +21,8 @@ L1, L2 = MemoryType.SRAM_L1, MemoryType.SRAM_L2
 
 
 def arrangements(draft: Draft) -> Iterator[MemoryPlan]:
-    """The tight one, then looser ones if there are any: in as much of L2 as that, and in all of it.
-    MemoryError where DRAM is too small."""
+    """The tight one, then looser ones if there are any: in all of L2, and in as much of it as the
+    tight one needs. MemoryError where DRAM is too small."""
     memory = draft.config.memory
     lines = memory.cache_line_bytes
     nodes = [node.id for node in draft.scheduled.order]
@@ -51,7 +51,7 @@ InL2 = tuple[list[tuple[Interval, int]], list[Buffer]]  # activations with addre
 
 def _in_l2(draft: Draft, nodes: list[str]) -> Iterator[InL2]:
     yield _tight(draft, nodes)
-    for capacity_bytes in sorted({draft.l2.peak_bytes, draft.config.memory.sram_l2_bytes}):
+    for capacity_bytes in (draft.config.memory.sram_l2_bytes, draft.l2.peak_bytes):
         if (found := _loose(draft, nodes, capacity_bytes)) is not None:
             yield found
 

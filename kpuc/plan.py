@@ -26,6 +26,7 @@ from kpurun.sim.timeline import simulate
 STAGING_SHARES = (0.25, 0.125, 0.0625, 0.5, 0.75)  # of L2, tried for ops that stage more than that
 MAX_TRIES = 64
 WORTH_LESS_L2 = 0.005  # of the cycles: so many more are taken for a lower peak
+NEEDS_L2 = 0.05  # of the cycles: a tight arrangement that takes so many more is far from good
 SHRINK = 0.9  # what is left of an op's staging budget when its buffers found no place
 
 
@@ -37,11 +38,14 @@ def plan_tightly(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
 def plan_memory(scheduled: Scheduled, config: KPUConfig) -> MemoryPlan:
     """Of the fastest draft, the arrangement that needs least L2 of those that cost few cycles.
     MemoryError when no choice of places fits the memories."""
-    plans = list(arrangements(_draft(scheduled, config)))
-    cycles = [played_cycles(scheduled, config, plan) for plan in plans]
-    good = min(cycles) * (1 + WORTH_LESS_L2)
+    tried: list[tuple[int, MemoryPlan]] = []
+    for plan in arrangements(_draft(scheduled, config)):
+        tried.append((played_cycles(scheduled, config, plan), plan))
+        tight_cycles, fewest = tried[0][0], min(cycles for cycles, _ in tried)
+        if tight_cycles > fewest * (1 + NEEDS_L2):
+            break  # what lies between the tight and the loose one is no better
     return min(
-        (plan for plan, each in zip(plans, cycles, strict=True) if each <= good),
+        (plan for cycles, plan in tried if cycles <= fewest * (1 + WORTH_LESS_L2)),
         key=lambda plan: plan.l2_peak_bytes,
     )
 

@@ -5,8 +5,9 @@ So ops overlap as far as their addresses let them, and the result is that of one
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -30,13 +31,22 @@ class _Use:
 
     where: Range
     root: str | None = None
-    users: list[Task] = field(default_factory=list)
+    last: dict[Queue, Task] = field(default_factory=dict)  # to use them, of each queue
+    on_arrays: list[Task] = field(default_factory=list)  # where a later tile may end before
     writers: dict[Queue, Task] = field(default_factory=dict)  # the first of each queue
 
     def add(self, task: Task, writes: bool) -> None:
-        self.users.append(task)
+        if task.queue is Queue.ARRAYS:
+            self.on_arrays.append(task)
+        else:
+            self.last[task.queue] = task
         if writes:
             self.writers.setdefault(task.queue, task)
+
+    @property
+    def users(self) -> Iterator[Task]:
+        """Those that have ended when all have."""
+        return chain(self.last.values(), self.on_arrays)
 
 
 @dataclass
@@ -75,8 +85,9 @@ class Interlocks:
 
     def add(self, op: KPUOp, work: Work, tasks: list[Task]) -> None:
         """Let an op's tasks wait for those of earlier ops."""
+        scattered = [operand.scattered for operand in plan_of(work).reads] if tasks else []
         for task in tasks:
-            self._wait_for_operand(work, task)
+            self._wait_for_operand(scattered, task)
         uses = [*self._buffer_uses(op, work, tasks), *self._tensor_uses(tasks)]
         for use in uses:
             before = [
@@ -92,7 +103,8 @@ class Interlocks:
         for task in tasks:
             self._note_store(task)
 
-    def _wait_for_operand(self, work: Work, task: Task) -> None:
+    def _wait_for_operand(self, scattered: list[bool], task: Task) -> None:
+        """scattered: of each read of the op, whether it is not known where its tiles lie."""
         command = task.command
         if not isinstance(command, Load):
             return
@@ -100,8 +112,7 @@ class Interlocks:
         made = self._made.get(tensor.alias_of or tensor.id)
         if made is None or command.source is not tensor.layout.memory_type:
             return
-        is_scattered = plan_of(work).reads[command.operand].scattered
-        box = None if is_scattered else self._box(tensor, command.spans)
+        box = None if scattered[command.operand] else self._box(tensor, command.spans)
         task.after.extend(made.latest(box))
 
     def _note_store(self, task: Task) -> None:

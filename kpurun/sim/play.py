@@ -86,7 +86,9 @@ class _Waiting:
 
     def ready(self) -> int:
         """When everything that the first task waits for has ended; nothing blocks it."""
-        return max([self._ended, *(other.end for other in self._on_lanes)])
+        if not self._on_lanes:
+            return self._ended
+        return max(self._ended, *(other.end for other in self._on_lanes))
 
     def next(self) -> bool:
         """Go on to the task behind the first; whether there is one."""
@@ -119,25 +121,27 @@ class _Player:
         self._blocked: dict[Task, list[_Waiting]] = defaultdict(list)  # by what they wait for
         self._now = 0  # when the last task that was chosen could start
         self._in_flight: deque[list[Task]] = deque()
+        self._dispatched = 0  # when the last op was
         self._begins: dict[int, int] = {}  # by position: when an op's commands could begin
+        self._left: dict[int, int] = {}  # by position: how many of them have not been played
 
     def dispatch(self, tasks: list[Task]) -> None:
         """Once the op that is so many before has ended, an op's commands enter their queues."""
-        room = 0
         if len(self._in_flight) == self._ops_in_flight:
             oldest = self._in_flight.popleft()
-            while any(task.end < 0 for task in oldest):
+            while self._left[oldest[0].order[0]]:
                 self._advance()
-            room = max(task.end for task in oldest)
-        before = max(self._begins.values(), default=0)  # ops are dispatched one after another
-        self._begins[tasks[0].order[0]] = max(room, before) + self._dispatch_cycles
+            self._dispatched = max(self._dispatched, *(task.end for task in oldest))
+        self._dispatched += self._dispatch_cycles
+        position = tasks[0].order[0]
+        self._begins[position] = self._dispatched
+        self._left[position] = len(tasks)
         self._in_flight.append(tasks)
         queues: dict[Queue, deque[Task]] = defaultdict(deque)
         for task in tasks:
             queues[task.queue].append(task)
-        begin = self._begins[tasks[0].order[0]]
         for queue, waiting in queues.items():
-            self._queue(_Waiting(self._units[queue], begin, waiting))
+            self._queue(_Waiting(self._units[queue], self._dispatched, waiting))
 
     def finish(self) -> None:
         """Play everything that is still to be done."""
@@ -154,6 +158,7 @@ class _Player:
         self._ready.remove(chosen)
         task = chosen.tasks[0]
         chosen.unit.run(task, chosen.ready())
+        self._left[task.order[0]] -= 1
         if chosen.next():
             self._queue(chosen)
         for waiting in self._blocked.pop(task, ()):
