@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 
 from formats.precision import KPUPrecision
 
+MOST_COMPUTE_TILES = 1 << 16  # each of them is simulated
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfig:
@@ -147,6 +149,7 @@ class KPUConfig:
             "DRAM row": self.timing.dram.row_bytes,
             "DRAM banks": self.timing.dram.banks,
             "DRAM refresh interval": self.timing.dram.refresh_interval_ns,
+            "Ops in flight": self.timing.ops_in_flight,
         }
         for what, value in positive.items():
             if not 0 < value < math.inf:
@@ -155,8 +158,10 @@ class KPUConfig:
             problems.append("At least one precision must be supported")
         if not 0 <= self.compute.idle_watts <= self.compute.tdp_watts:
             problems.append("Idle power must lie between 0 and the TDP")
-        outside = [f"{name} must lie between 0 and 2^63" for name in _out_of_range(self)]
-        return problems or outside
+        problems = problems or [f"{x} must lie between 0 and 2^63" for x in _out_of_range(self)]
+        if not problems and self.compute.tiles > MOST_COMPUTE_TILES:
+            problems.append(f"Compute tiles must be at most {MOST_COMPUTE_TILES:,}")
+        return problems
 
 
 def _out_of_range(record: object, prefix: str = "") -> Iterator[str]:

@@ -19,9 +19,10 @@ import msgspec
 
 from formats.config import KPUConfig
 from formats.errors import ConfigurationError, FileError, UsageError
+from formats.toml import MAX_TOML_BYTES, read_toml
 
 SUFFIXES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-MAX_CONFIG_BYTES = 1 << 20
+MAX_CONFIG_BYTES = MAX_TOML_BYTES
 MAX_INTEGER = 2**63 - 1
 
 T = TypeVar("T")
@@ -80,6 +81,8 @@ def changed(config: KPUConfig, key: str, text: str, where: str = "--set") -> KPU
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.suffix == ".toml":
+        return read_toml(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
@@ -88,8 +91,8 @@ def _read(path: Path) -> dict[str, Any]:
     if len(data) > MAX_CONFIG_BYTES:
         raise FileError(f"{path}: larger than a configuration can be ({MAX_CONFIG_BYTES:,} bytes)")
     try:
-        return _json_object(data) if path.suffix == ".json" else tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:  # of TOML, JSON or UTF-8
+        return _json_object(data)
+    except (ValueError, RecursionError) as error:  # of JSON or UTF-8
         raise FileError(f"{path}: {error}") from error
 
 
@@ -101,11 +104,12 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    unique: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in unique:
             raise ValueError(f"the key {key!r} is there twice")
-    return dict(pairs)
+        unique[key] = value
+    return unique
 
 
 def _config(document: dict[str, Any], where: str) -> KPUConfig:

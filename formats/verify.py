@@ -69,8 +69,10 @@ def _names(program: KPUProgram) -> Iterator[str]:
             yield f"tensor {key!r} is filed under another id than its own, {tensor.id!r}"
     for twice in _repeated(op.id for op in program.ops):
         yield f"two ops have the id {twice!r}"
-    if not program.name.isprintable():
-        yield f"the program's name {program.name!r} cannot be printed"
+    target = program.target_config
+    for what, name in (("program", program.name), ("machine", f"{target.name}{target.version}")):
+        if not name.isprintable():
+            yield f"the {what}'s name {name!r} cannot be printed"
     named = [("tensor", tensor.id, tensor.name) for tensor in program.tensors.values()]
     for kind, item_id, name in (*named, *(("op", op.id, op.name) for op in program.ops)):
         if not item_id or not item_id.isprintable() or not name.isprintable():
@@ -194,6 +196,7 @@ def _op(op: KPUOp, tensors: Mapping[str, KPUTensor]) -> Iterator[str]:
         yield "has no output"
     if not 1 <= op.operand_count <= len(op.input_ids):
         yield f"has {len(op.input_ids)} inputs, but operand_count {op.operand_count}"
+        return
     estimates = (op.estimated_cycles, op.estimated_energy_pj)
     if not all(0 <= value < math.inf for value in estimates):
         yield f"has the estimates {estimates}"

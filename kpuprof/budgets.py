@@ -1,17 +1,16 @@
 """Absolute budgets, from the command line or a TOML file, held against what was measured."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from formats.errors import FileError, UsageError
-from formats.files import Source, read_file
+from formats.files import Source
+from formats.toml import read_toml
 from kpuprof.amounts import Amount, amount, exact, plain, texts_apart
 from kpuprof.figures import Figure, figure_named
 from kpuprof.measured import Measured
 from kpuprof.rows import op_label
 
-MAX_BUDGET_FILE_BYTES = 2**20
 TABLE = "budgets"
 OPTION = "--budget"
 
@@ -146,13 +145,7 @@ def _from_file(file: Source) -> list[Budget]:
 
 def _document(file: Source) -> Mapping[str, object]:
     """The table [budgets] of a file, or all of a file without tables."""
-    data = bytes(read_file(file)[: MAX_BUDGET_FILE_BYTES + 1])
-    if len(data) > MAX_BUDGET_FILE_BYTES:
-        raise FileError(f"{file!s}: larger than {MAX_BUDGET_FILE_BYTES:,} bytes")
-    try:
-        document = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:  # of TOML or UTF-8
-        raise FileError(f"{file!s}: {error}") from error
+    document = read_toml(file)
     table = document.get(TABLE, document)
     if not isinstance(table, dict):
         raise FileError(f"{file!s}: {TABLE} is not a table")

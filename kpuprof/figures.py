@@ -54,7 +54,9 @@ FIGURES = (
     Figure("ops", "count", "ops of the program"),
     Figure("compute_utilization", "share", "of the arrays' peak", "idle_cycles", at_least=True),
     Figure("memory_bandwidth_utilization", "share", "of the DRAM bus's peak", "dram_bytes"),
-    Figure("roofline_ratio", "share", "roofline over actual cycles", "lost_cycles", at_least=True),
+    Figure(
+        "roofline_ratio", "share", "ops one by one at best / actual", "lost_cycles", at_least=True
+    ),
     Figure("sqnr_db", "db", "of the worst output, when quantised", at_least=True),
     Figure("max_difference", "share", "of the worst output, when quantised"),
 )

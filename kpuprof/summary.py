@@ -10,8 +10,8 @@ from kpuprof.rows import OpRow
 
 @dataclass(frozen=True)
 class Summary:
-    """What a person asks first. Ratios are 0–1; `roofline_ratio` is roofline / actual cycles, and
-    `bound_ratio` bound / actual cycles."""
+    """What a person asks first. Ratios are 0–1, but for `roofline_ratio`, the rooflines of the ops
+    one by one / actual cycles: more where ops overlap. `bound_ratio` is bound / actual cycles."""
 
     program: str
     source_model: str

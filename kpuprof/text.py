@@ -100,8 +100,8 @@ def _headline_rows(summary: Summary, width: int) -> list[tuple[str, RenderableTy
         ("Cycles", _cycle_bar(summary, width)),
         (
             "Roofline",
-            f"{summary.roofline_ratio:.1%} of speed of light ({summary.roofline_cycles:,} cycles, "
-            "op by op)",
+            f"{summary.roofline_ratio:.1%} of what ops one by one could do "
+            f"({summary.roofline_cycles:,} cycles)",
         ),
         (
             "Bound",

@@ -181,6 +181,12 @@ class Block(NamedTuple):
     sizes: tuple[int, ...]
 
 
+def tile_count(loops: Loops) -> int:
+    """How many L1 tiles there are, counting whole L2 tiles."""
+    levels = zip(loops.sizes, loops.l2_tile, loops.l1_tile, strict=True)
+    return prod(-(-size // l2) * -(-l2 // l1) for size, l2, l1 in levels)
+
+
 def all_tiles(loops: Loops) -> Iterator[tuple[Block, Block]]:
     """Every (L2 tile, L1 tile in it) in execution order."""
     whole = Block(loops.starts, loops.sizes)

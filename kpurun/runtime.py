@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from formats.errors import InputError, KPUError, UsageError
+from formats.errors import FileError, InputError, KPUError, UsageError
 from formats.files import let_go
 from formats.profile import KPUExecutionResult, KPUPerformanceMetrics, SimulationMode
 from formats.program import KPUOp, KPUProgram, KPUTensor
@@ -162,7 +162,10 @@ def _engine(name: str, program: KPUProgram) -> Execute:
         return partial(reference.execute, program)
     from kpurun.engine.fast import FastEngine  # imports torch
 
-    return FastEngine(program).execute
+    try:
+        return FastEngine(program).execute
+    except OpError as error:  # a constant index that is out of range
+        raise FileError(f"{program.name}: {error}") from error
 
 
 def _spec(tensor: KPUTensor) -> Spec:

@@ -8,10 +8,19 @@ is stored when the loops leave its tile.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from formats.errors import LimitError
 from formats.program import MemoryType, TileConfig
 from kpurun.buffers import StagingBuffer, l1_buffers, l2_buffers
 from kpurun.compute import Place, TileShape, tile_shape
-from kpurun.loops import Block, Loops, all_tiles, interleaves_reductions, loop_problems, resolve
+from kpurun.loops import (
+    Block,
+    Loops,
+    all_tiles,
+    interleaves_reductions,
+    loop_problems,
+    resolve,
+    tile_count,
+)
 from kpurun.ops.loopnest import Unit
 from kpurun.plan import OperandPlan, Plan, plan_of
 from kpurun.traffic import granules_of
@@ -31,6 +40,8 @@ __all__ = [
 ]
 
 DRAM, L2, L1 = MemoryType.DRAM, MemoryType.SRAM_L2, MemoryType.SRAM_L1
+
+MOST_TILES = 1 << 20  # of an op whose commands are made one by one
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -105,6 +116,8 @@ def tile_commands(work: Work, tiling: TileConfig | None) -> Iterator[Command]:
     if problems := list(tiling_problems(work, tiling or TileConfig())):
         raise ValueError(f"no legal tiling: {'; '.join(problems)}")
     plan, loops = plan_of(work), resolve(work.nest, tiling)
+    if (count := tile_count(loops)) > MOST_TILES:
+        raise LimitError(f"an op of {count:,} tiles is not played: {MOST_TILES:,} are the most")
     walk = _Walk(plan, loops)
     blocks = list(all_tiles(loops))
     for step, (l2_block, block) in enumerate(blocks):

@@ -14,6 +14,7 @@ from kpurun.ops import op_named
 from kpurun.ops.loopnest import Unit
 from kpurun.ops.opdef import Int8Rule, OpDef, complete, infer_types
 from kpurun.ops.types import Attributes, OpError, TensorType
+from kpurun.tiles import tiling_problems
 from kpurun.work import semantic_type, work_of
 
 MOST_PARTS = 4096  # of one tensor
@@ -84,6 +85,18 @@ def _check(program: KPUProgram, op: KPUOp) -> None:
     if results != found:
         raise OpError(f"gives {_text(results)}, but its outputs are {_text(found)}")
     _check_codes(record, op, [program.tensors[tensor_id] for tensor_id in op.input_ids])
+    _check_tiling(program, op)
+
+
+def _check_tiling(program: KPUProgram, op: KPUOp) -> None:
+    """Of tiles that cannot be executed an estimate means nothing; a view has none."""
+    if op.tiling is None:
+        return
+    work = work_of(program, op)
+    if work.nest.unit is Unit.VIEW:
+        return
+    for problem in tiling_problems(work, op.tiling):
+        raise OpError(problem)
 
 
 def _check_codes(record: OpDef, op: KPUOp, operands: Sequence[KPUTensor]) -> None:

@@ -4,7 +4,6 @@ Every range is a finite list here, so that a point is a tuple of indices and mea
 search, to the results file and to the next run.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
@@ -14,10 +13,10 @@ from typing import Any
 
 from formats.config import KPUConfig
 from formats.console import one_of
-from formats.errors import FileError, UsageError
-from formats.files import read_file
+from formats.errors import UsageError
 from formats.precision import KPUPrecision
 from formats.schema import changed, load_config, presets
+from formats.toml import read_toml
 
 Value = int | float | bool
 Point = tuple[int, ...]  # index of the value, per axis
@@ -26,6 +25,7 @@ KEYS = ("base", "precision", "vary")
 RANGE_KEYS = ("from", "to", "step", "count", "spacing")
 SPACINGS = ("linear", "log")
 MOST_VALUES = 10_000  # of one axis
+MAX_NUMBER = Decimal(2) ** 63
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_space(path: str) -> Space:
     FileError where it cannot be read or is no TOML, UsageError for anything in it that cannot be
     meant: an unknown field, a value that does not fit, a value twice.
     """
-    document = _document(path)
+    document = read_toml(path)
     for key in document:
         one_of(key, KEYS, path)
     base = load_config(_base(document.get("base", "swkpu-v1"), path))
@@ -83,18 +83,17 @@ def read_space(path: str) -> Space:
     return Space(base, precisions, axes)
 
 
-def _document(path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(bytes(read_file(path)).decode())
-    except (ValueError, RecursionError) as error:  # of TOML or UTF-8
-        raise FileError(f"{path}: {error}") from error
-
-
 def _base(named: object, path: str) -> str:
-    """A preset's name, or a file's path, which is relative to the space's file."""
-    if not isinstance(named, str):
+    """A preset's name, or a file in the folder of the space's file or below."""
+    if not isinstance(named, str) or "\0" in named:
         raise UsageError(f"{path}: base: give the name of a preset or a file")
-    return named if named in presets() or path == "-" else str(Path(path).parent / named)
+    if named in presets():
+        return named
+    folder = Path() if path == "-" else Path(path).parent
+    found = folder / named
+    if not found.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{path}: base: {named!r} leads out of the folder that the file is in")
+    return str(found)
 
 
 def _precisions(listed: object, path: str) -> tuple[KPUPrecision, ...]:
@@ -188,7 +187,7 @@ def _number(value: object, where: str) -> Decimal:
         number = Decimal(text) * factor
     except ArithmeticError:
         raise UsageError(f"{where}: {value!r} is not a number") from None
-    if isinstance(value, bool) or not number.is_finite():
+    if isinstance(value, bool) or not number.is_finite() or abs(number) > MAX_NUMBER:
         raise UsageError(f"{where}: {value!r} is not a number")
     return number
 

@@ -109,13 +109,19 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         ("[compute]\nidle_watts = 9", "Idle power"),
         ("[energy]\nmac_int8_pj = -1", "energy.mac_int8_pj must lie between"),
         ("[timing.dram]\nprecharge_ns = nan", "timing.dram.precharge_ns"),
-        (f"[compute]\nsystolic_rows = {10**400}", "compute.systolic_rows"),
+        ("[compute]\nclock_mhz = 1e300", "compute.clock_mhz must lie between"),
         ("supported_precisions = []", "At least one precision"),
     ],
 )
 def test_an_impossible_machine_is_refused_by_name(tmp_path, text, message):
     with pytest.raises(ConfigurationError, match=message):
         load_config(written(tmp_path, "a.toml", text))
+
+
+def test_a_whole_number_of_more_than_64_bits_is_refused_by_its_key(tmp_path):
+    path = written(tmp_path, "a.toml", f"[compute]\nsystolic_rows = {10**400}")
+    with pytest.raises(FileError, match=r"compute\.systolic_rows: whole numbers must lie"):
+        load_config(path)
 
 
 def test_a_name_that_is_no_preset_lists_those_there_are():

@@ -115,6 +115,10 @@ DEFECTS: dict[str, tuple[Defect, str]] = {
     "op id empty": (op(0, id=""), "op '' has an empty or unprintable"),
     "escape in a name": (tensor("image", name="\x1b[2J"), "tensor 'image' has an empty or unprint"),
     "escape in the name": (program(name="a\nb"), "name 'a.nb' cannot be printed"),
+    "escape in the machine's name": (
+        program(target_config=KPUConfig(version="\x1b[2J")),
+        "the machine's name .* cannot be printed",
+    ),
     # tensors
     "rank": (tensor("image", shape=(1,) * 7), "7 dimensions, at most 6"),
     "zero dimension": (tensor("image", shape=(1, 0, 4, 4)), r"\[1, 0, 4, 4\]"),

@@ -286,3 +286,15 @@ def test_concurrent_runs_leave_the_precision_of_the_process_as_it_was():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: engine.run({"image": IMAGE}), range(200)))
     assert torch.backends.mkldnn.conv.fp32_precision == before != "ieee"
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_weight_that_is_not_finite_never_meets_the_padding(dilation):
+    """At the border the infinite tap lies outside: its product with zero would be NaN."""
+    builder = ProgramBuilder()
+    taps = np.ones((1, 8, 3, 3), np.float32)
+    taps[0, 0, 0, 0] = np.inf
+    x = builder.input("x", X.shape)
+    attributes = {"pads": (dilation,) * 4, "dilations": (dilation,) * 2}
+    made = builder.op("Conv", x, builder.constant("w", taps), **attributes)
+    assert_agree(builder.program(made), {"x": np.abs(X)})

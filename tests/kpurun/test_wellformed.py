@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from formats.errors import FileError
+from formats.errors import FileError, LimitError
 from formats.precision import DType
-from formats.program import KPUProgram
+from formats.program import KPUProgram, TileConfig
+from kpurun.sim.timeline import simulate
 from kpurun.wellformed import problems, require_wellformed
 from tests.kpurun.programs import ProgramBuilder
 
@@ -168,3 +169,34 @@ def test_parts_in_the_wrong_order_are_written_over_by_the_concatenation():
     """It would have to move them, to where they are."""
     (problem, *_) = problems(parts((0, 4, 0, 0), (0, 0, 0, 0)))
     assert problem == "op whole (Concat): writes 'whole_out' over 'a_out'"
+
+
+def tiled_convolution(tiling: TileConfig) -> KPUProgram:
+    builder = ProgramBuilder()
+    x = builder.input("x", (1, 3, 8, 8))
+    made = builder.op("Conv", x, builder.constant("w", np.ones((4, 3, 1, 1))), name="made")
+    program = builder.program(made)
+    return replace(program, ops=tuple(replace(op, tiling=tiling) for op in program.ops))
+
+
+@pytest.mark.parametrize(
+    ("tiling", "message"),
+    [
+        (TileConfig({"OC": 9}, ("OC",)), "a tile of 9 does not fit the 4 of OC"),
+        (TileConfig({"IC": 1}, ()), "IC is split but not in the loop order"),
+        (TileConfig({"IC": 1, "OC": 1}, ("IC", "OC")), "before its reduction is complete"),
+    ],
+)
+def test_tiles_that_cannot_be_executed_are_named(tiling, message):
+    (problem,) = problems(tiled_convolution(tiling))
+    assert message in problem
+
+
+def test_more_tiles_than_can_be_played_are_refused():
+    builder = ProgramBuilder()
+    x = builder.input("x", (1, 2**21))
+    program = builder.program(builder.op("Relu", x, name="made"))
+    tiling = TileConfig({"D1": 1}, ("D1",))
+    program = replace(program, ops=tuple(replace(op, tiling=tiling) for op in program.ops))
+    with pytest.raises(LimitError, match="2,097,152 tiles is not played"):
+        simulate(program)
